@@ -1,0 +1,442 @@
+"""The operations that compute: convolutions, pools, products, reductions, normalisations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.dialects.builtin import BoolAttr, DenseArrayBase, FloatAttr, IntegerAttr, TensorType, UnitAttr, i64
+from xdsl.ir import Attribute, SSAValue
+from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, opt_prop_def, prop_def, result_def, traits_def
+from xdsl.traits import Pure
+
+from convc.ir import shapes
+from convc.ir.attributes import PoolKind, PoolKindAttr, ReduceKind, ReduceKindAttr, shape_of
+from convc.ir.op import TensorOp, float_attr, ints, result_type
+
+
+@irdl_op_definition
+class ConvOp(TensorOp):
+    """n-D convolution: x `[N, C, *S]`, w `[O, C/group, *K]`, bias `[O]`; pads are all begins, then all ends."""
+
+    name = "convc.conv"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    bias = opt_operand_def(TensorType)
+    strides = prop_def(DenseArrayBase.constr(i64))
+    pads = prop_def(DenseArrayBase.constr(i64))
+    dilations = prop_def(DenseArrayBase.constr(i64))
+    group = prop_def(IntegerAttr.constr(i64))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = (
+        "$x `,` $w (`bias` $bias^)? `strides` $strides `pads` $pads `dilations` $dilations `group` $group attr-dict "
+        "`:` functional-type(operands, results)"
+    )
+
+    def __init__(
+        self,
+        x: SSAValue,
+        w: SSAValue,
+        bias: SSAValue | None = None,
+        *,
+        strides: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        group: int = 1,
+        result: TensorType | None = None,
+    ) -> None:
+        spatial = len(shape_of(x)) - 2
+        strides, dilations = strides or [1] * spatial, dilations or [1] * spatial
+        pads = pads or [0] * (2 * spatial)
+        if result is None:
+            shape = shapes.convolution(shape_of(x), shape_of(w), strides, pads, dilations, group)
+            result = result_type([x], shape)
+        super().__init__(
+            operands=[x, w, bias],
+            properties={
+                "strides": ints(strides),
+                "pads": ints(pads),
+                "dilations": ints(dilations),
+                "group": IntegerAttr(group, 64),
+            },
+            result_types=[result],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        shape = shapes.convolution(
+            shape_of(self.x),
+            shape_of(self.w),
+            self.strides.get_values(),
+            self.pads.get_values(),
+            self.dilations.get_values(),
+            self.group.value.data,
+        )
+        _check_bias(self.bias, shape[1])
+        return shape
+
+
+@irdl_op_definition
+class ConvTransposeOp(TensorOp):
+    """n-D transposed convolution: x `[N, C, *S]`, w `[C, O/group, *K]`, bias `[O]`."""
+
+    name = "convc.conv_transpose"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    bias = opt_operand_def(TensorType)
+    strides = prop_def(DenseArrayBase.constr(i64))
+    pads = prop_def(DenseArrayBase.constr(i64))
+    dilations = prop_def(DenseArrayBase.constr(i64))
+    output_padding = prop_def(DenseArrayBase.constr(i64))
+    group = prop_def(IntegerAttr.constr(i64))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = (
+        "$x `,` $w (`bias` $bias^)? `strides` $strides `pads` $pads `dilations` $dilations "
+        "`output_padding` $output_padding `group` $group attr-dict `:` functional-type(operands, results)"
+    )
+
+    def __init__(
+        self,
+        x: SSAValue,
+        w: SSAValue,
+        bias: SSAValue | None = None,
+        *,
+        strides: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        output_padding: Sequence[int] | None = None,
+        group: int = 1,
+        result: TensorType | None = None,
+    ) -> None:
+        spatial = len(shape_of(x)) - 2
+        strides, dilations = strides or [1] * spatial, dilations or [1] * spatial
+        pads, output_padding = pads or [0] * (2 * spatial), output_padding or [0] * spatial
+        if result is None:
+            shape = shapes.transposed_convolution(
+                shape_of(x), shape_of(w), strides, pads, dilations, output_padding, group
+            )
+            result = result_type([x], shape)
+        super().__init__(
+            operands=[x, w, bias],
+            properties={
+                "strides": ints(strides),
+                "pads": ints(pads),
+                "dilations": ints(dilations),
+                "output_padding": ints(output_padding),
+                "group": IntegerAttr(group, 64),
+            },
+            result_types=[result],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        shape = shapes.transposed_convolution(
+            shape_of(self.x),
+            shape_of(self.w),
+            self.strides.get_values(),
+            self.pads.get_values(),
+            self.dilations.get_values(),
+            self.output_padding.get_values(),
+            self.group.value.data,
+        )
+        _check_bias(self.bias, shape[1])
+        return shape
+
+
+@irdl_op_definition
+class PoolOp(TensorOp):
+    """Max or average pooling over windows of x `[N, C, *S]`. Max ignores padding; average counts the declared
+    padding if `count_include_pad`, and never what `ceil_mode` adds at the end."""
+
+    name = "convc.pool"
+    kind = prop_def(PoolKindAttr)
+    x = operand_def(TensorType)
+    kernel = prop_def(DenseArrayBase.constr(i64))
+    strides = prop_def(DenseArrayBase.constr(i64))
+    pads = prop_def(DenseArrayBase.constr(i64))
+    dilations = prop_def(DenseArrayBase.constr(i64))
+    ceil_mode = opt_prop_def(UnitAttr)
+    count_include_pad = opt_prop_def(UnitAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = (
+        "$kind $x `kernel` $kernel `strides` $strides `pads` $pads `dilations` $dilations "
+        "(`ceil_mode` $ceil_mode^)? (`count_include_pad` $count_include_pad^)? attr-dict "
+        "`:` functional-type(operands, results)"
+    )
+
+    def __init__(
+        self,
+        kind: PoolKind,
+        x: SSAValue,
+        kernel: Sequence[int],
+        *,
+        strides: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        ceil_mode: bool = False,
+        count_include_pad: bool = False,
+        result: TensorType | None = None,
+    ) -> None:
+        spatial = len(shape_of(x)) - 2
+        strides, dilations = strides or [1] * spatial, dilations or [1] * spatial
+        pads = pads or [0] * (2 * spatial)
+        if result is None:
+            result = result_type([x], shapes.pool(shape_of(x), kernel, strides, pads, dilations, ceil_mode))
+        super().__init__(
+            operands=[x],
+            properties={
+                "kind": PoolKindAttr(kind),
+                "kernel": ints(kernel),
+                "strides": ints(strides),
+                "pads": ints(pads),
+                "dilations": ints(dilations),
+                "ceil_mode": UnitAttr() if ceil_mode else None,
+                "count_include_pad": UnitAttr() if count_include_pad else None,
+            },
+            result_types=[result],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        return shapes.pool(
+            shape_of(self.x),
+            self.kernel.get_values(),
+            self.strides.get_values(),
+            self.pads.get_values(),
+            self.dilations.get_values(),
+            self.ceil_mode is not None,
+        )
+
+
+@irdl_op_definition
+class MatMulOp(TensorOp):
+    """`[..., M, K] x [..., K, N] -> [..., M, N]`; with `transpose_b` the right operand is `[..., N, K]`, which is
+    the canonical form when it is a weight (`[O, I]`, as in a convolution)."""
+
+    name = "convc.matmul"
+    a = operand_def(TensorType)
+    b = operand_def(TensorType)
+    transpose_b = opt_prop_def(UnitAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = (
+        "$a `,` $b (`transpose_b` $transpose_b^)? attr-dict `:` functional-type(operands, results)"
+    )
+
+    def __init__(
+        self, a: SSAValue, b: SSAValue, *, transpose_b: bool = False, result: TensorType | None = None
+    ) -> None:
+        result = result or result_type([a], shapes.matmul(shape_of(a), shape_of(b), transpose_b))
+        super().__init__(
+            operands=[a, b],
+            properties={"transpose_b": UnitAttr() if transpose_b else None},
+            result_types=[result],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        return shapes.matmul(shape_of(self.a), shape_of(self.b), self.transpose_b is not None)
+
+
+@irdl_op_definition
+class ReduceOp(TensorOp):
+    """Reduce over some axes. A global average pool is `reduce mean` over the spatial axes with keepdims."""
+
+    name = "convc.reduce"
+    kind = prop_def(ReduceKindAttr)
+    x = operand_def(TensorType)
+    axes = prop_def(DenseArrayBase.constr(i64))
+    keepdims = opt_prop_def(UnitAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = (
+        "$kind $x `axes` $axes (`keepdims` $keepdims^)? attr-dict `:` functional-type(operands, results)"
+    )
+
+    def __init__(
+        self,
+        kind: ReduceKind,
+        x: SSAValue,
+        axes: Sequence[int],
+        *,
+        keepdims: bool = True,
+        result: TensorType | None = None,
+    ) -> None:
+        result = result or result_type([x], shapes.reduce(shape_of(x), axes, keepdims))
+        super().__init__(
+            operands=[x],
+            properties={
+                "kind": ReduceKindAttr(kind),
+                "axes": ints(axes),
+                "keepdims": UnitAttr() if keepdims else None,
+            },
+            result_types=[result],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        return shapes.reduce(shape_of(self.x), self.axes.get_values(), self.keepdims is not None)
+
+
+@irdl_op_definition
+class ArgReduceOp(TensorOp):
+    """The position of the largest (or smallest) element along an axis, as i64; the first one of equals, or the
+    last with `select_last`."""
+
+    name = "convc.arg_reduce"
+    kind = prop_def(ReduceKindAttr)
+    x = operand_def(TensorType)
+    axis = prop_def(IntegerAttr.constr(i64))
+    keepdims = opt_prop_def(UnitAttr)
+    select_last = opt_prop_def(UnitAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = (
+        "$kind $x `axis` $axis (`keepdims` $keepdims^)? (`select_last` $select_last^)? attr-dict "
+        "`:` functional-type(operands, results)"
+    )
+
+    def __init__(
+        self,
+        kind: ReduceKind,
+        x: SSAValue,
+        axis: int,
+        *,
+        keepdims: bool = True,
+        select_last: bool = False,
+        result: TensorType | None = None,
+    ) -> None:
+        result = result or result_type([x], shapes.reduce(shape_of(x), [axis], keepdims), i64)
+        super().__init__(
+            operands=[x],
+            properties={
+                "kind": ReduceKindAttr(kind),
+                "axis": IntegerAttr(axis, 64),
+                "keepdims": UnitAttr() if keepdims else None,
+                "select_last": UnitAttr() if select_last else None,
+            },
+            result_types=[result],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        if self.kind.data not in (ReduceKind.MAX, ReduceKind.MIN):
+            raise ValueError(f"expected kind max or min, got {self.kind.data}")
+        return shapes.reduce(shape_of(self.x), [self.axis.value.data], self.keepdims is not None)
+
+    def inferred_element(self) -> Attribute:
+        return i64
+
+
+@irdl_op_definition
+class SoftmaxOp(TensorOp):
+    """`exp(x) / sum(exp(x))` along some axes (one, or a run of them), or its logarithm with `log`."""
+
+    name = "convc.softmax"
+    x = operand_def(TensorType)
+    axes = prop_def(DenseArrayBase.constr(i64))
+    log = opt_prop_def(UnitAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x `axes` $axes (`log` $log^)? attr-dict `:` functional-type(operands, results)"
+
+    def __init__(
+        self, x: SSAValue, axes: Sequence[int], *, log: bool = False, result: TensorType | None = None
+    ) -> None:
+        super().__init__(
+            operands=[x],
+            properties={"axes": ints(axes), "log": UnitAttr() if log else None},
+            result_types=[result or result_type([x], shape_of(x))],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        shapes.check_axes(len(shape_of(self.x)), self.axes.get_values())
+        return shape_of(self.x)
+
+
+@irdl_op_definition
+class LRNOp(TensorOp):
+    """Local response normalisation across channels (ONNX LRN): `x / (bias + alpha/size * sum(x^2))^beta`."""
+
+    name = "convc.lrn"
+    x = operand_def(TensorType)
+    size = prop_def(IntegerAttr.constr(i64))
+    alpha = prop_def(FloatAttr)
+    beta = prop_def(FloatAttr)
+    bias = prop_def(FloatAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = (
+        "$x `size` $size `alpha` $alpha `beta` $beta `bias` $bias attr-dict `:` functional-type(operands, results)"
+    )
+
+    def __init__(
+        self,
+        x: SSAValue,
+        *,
+        size: int,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        bias: float = 1.0,
+        result: TensorType | None = None,
+    ) -> None:
+        super().__init__(
+            operands=[x],
+            properties={
+                "size": IntegerAttr(size, 64),
+                "alpha": float_attr(alpha),
+                "beta": float_attr(beta),
+                "bias": float_attr(bias),
+            },
+            result_types=[result or result_type([x], shape_of(x))],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        if len(shape_of(self.x)) < 2 or self.size.value.data < 1:
+            raise ValueError(f"expected rank 2 or more and size 1 or more, got {shape_of(self.x)}, {self.size.value.data}")
+        return shape_of(self.x)
+
+
+@irdl_op_definition
+class BatchNormOp(TensorOp):
+    """Inference batch normalisation: `(x - mean) / sqrt(variance + epsilon) * scale + shift`, each `[C]`."""
+
+    name = "convc.batch_norm"
+    x = operand_def(TensorType)
+    scale = operand_def(TensorType)
+    shift = operand_def(TensorType)
+    mean = operand_def(TensorType)
+    variance = operand_def(TensorType)
+    epsilon = prop_def(FloatAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = (
+        "$x `,` $scale `,` $shift `,` $mean `,` $variance `epsilon` $epsilon attr-dict "
+        "`:` functional-type(operands, results)"
+    )
+
+    def __init__(
+        self,
+        x: SSAValue,
+        scale: SSAValue,
+        shift: SSAValue,
+        mean: SSAValue,
+        variance: SSAValue,
+        *,
+        epsilon: float = 1e-5,
+        result: TensorType | None = None,
+    ) -> None:
+        super().__init__(
+            operands=[x, scale, shift, mean, variance],
+            properties={"epsilon": float_attr(epsilon)},
+            result_types=[result or result_type([x], shape_of(x))],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        shape = shape_of(self.x)
+        channels = shape[1] if len(shape) > 1 else 1
+        for operand in self.operands[1:]:
+            if shape_of(operand) != (channels,):
+                raise ValueError(f"expected statistics of shape {channels}, got {shape_of(operand)}")
+        return shape
+
+
+def _check_bias(bias: SSAValue | None, channels: int) -> None:
+    if bias is not None and shape_of(bias) != (channels,):
+        raise ValueError(f"expected a bias of {channels} channels, got shape {shape_of(bias)}")

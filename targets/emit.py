@@ -1,0 +1,114 @@
+"""From a kernel's region to tensor expressions.
+
+An injective operation is never given a buffer: `Emitter.read` turns "element i of this value" into an expression
+over elements of the region's arguments, through any chain of elementwise functions, broadcasts, slices, pads,
+joins, transposes and layouts. Prologue fusion, epilogue fusion and layout changes are therefore one mechanism.
+Only an anchor's result is a tensor of its own: the template computes it and says so with `Emitter.bind`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from tvm import ir, sym, te, tirx
+from xdsl.ir import OpResult, SSAValue
+
+from convc.ir.attributes import element_type, layout_of, physical_shape, shape_of
+from convc.ir.data import ConstantOp, RelayoutOp
+from convc.ir.dtypes import to_numpy
+from convc.ir.kernel import KernelOp
+from convc.targets.injective import READERS
+
+Index: TypeAlias = Sequence[Any]
+"""One expression (or int) for each logical axis."""
+
+
+class Emitter:
+    """Builds the tensor expressions of one kernel. `args` are the placeholders of its operands."""
+
+    def __init__(self, kernel: KernelOp) -> None:
+        self.kernel = kernel
+        self.analyzer = sym.Analyzer()
+        self.args = [
+            te.placeholder(physical_shape(argument), str(to_numpy(element_type(argument))), name=f"arg{i}")
+            for i, argument in enumerate(kernel.block.args)
+        ]
+        self._readers: dict[SSAValue, Callable[[Index], Any]] = {}
+        for value, tensor in zip(kernel.block.args, self.args, strict=True):
+            self.bind(value, tensor)
+
+    def bind(self, value: SSAValue, tensor: te.Tensor) -> None:
+        """Say that `tensor` holds a value, in the physical shape of the value's layout."""
+        layout = layout_of(value)
+
+        def read(index: Index) -> Any:
+            position = layout.physical_index(index) if layout else index
+            return tensor(*(self.simplify(i) for i in position))
+
+        self._readers[value] = read
+
+    def bind_element(self, value: SSAValue, element: Callable[[Index], Any]) -> None:
+        """Say how to compute an element of a value from its logical index."""
+        self._readers[value] = element
+
+    def read(self, value: SSAValue, index: Index) -> Any:
+        """The element of a value at a logical index, as an expression."""
+        if value in self._readers:
+            return self._readers[value](index)
+        assert isinstance(value, OpResult), f"an unbound {type(value).__name__}"
+        op = value.op
+        if isinstance(op, ConstantOp):
+            return tirx.const(op.value.value.data, dtype_of(value))
+        if isinstance(op, RelayoutOp):
+            return self.read(op.x, index)
+        try:
+            reader = READERS[type(op)]
+        except KeyError:
+            raise NotImplementedError(f"{op.name} has no tensor expression and no template bound it") from None
+        return reader(self, op, index)
+
+    def compute(self, value: SSAValue, name: str) -> te.Tensor:
+        """A tensor of the value in its layout, with zeros in the layout's padding."""
+        return self.tensor(value, lambda index: self.read(value, index), name)
+
+    def tensor(self, value: SSAValue, element: Callable[[Index], Any], name: str) -> te.Tensor:
+        """A tensor in the layout of `value` whose element at each logical index is `element(index)`."""
+        layout, shape = layout_of(value), shape_of(value)
+        extents = physical_shape(value)
+
+        def body(*axes: tirx.Var) -> Any:
+            self.bind_axes(axes, extents)
+            index = [self.simplify(i) for i in layout.logical_index(axes)] if layout else list(axes)
+            result = element(index)
+            if layout and layout.pads(shape):
+                inside = [i < n for i, n, axis in zip(index, shape, range(len(shape))) if n % layout.block(axis)]
+                result = tirx.if_then_else(tirx.all(*inside), result, tirx.const(0, result.ty.dtype))
+            return result
+
+        return te.compute(extents, body, name=name)
+
+    def reduce_axis(self, extent: int, name: str) -> tirx.IterVar:
+        """A reduction axis whose range the index simplifier knows."""
+        axis = te.reduce_axis((0, extent), name=name)
+        self.bind_axes([axis.var], [extent])
+        return axis
+
+    def bind_axes(self, axes: Sequence[tirx.Var], extents: Sequence[int]) -> None:
+        """Tell the index simplifier the ranges of some loop variables."""
+        for axis, extent in zip(axes, extents, strict=True):
+            self.analyzer.bind(axis, ir.Range(0, extent))
+
+    def simplify(self, expression: Any) -> Any:
+        """Simplify an index by the ranges of its variables: `(co*8 + ci) // 8` becomes `co`."""
+        return expression if isinstance(expression, int) else self.analyzer.simplify(expression)
+
+    def prim_func(self, outputs: Sequence[te.Tensor]) -> tirx.PrimFunc:
+        """The unscheduled function: the kernel's operands, then its results."""
+        return te.create_prim_func([*self.args, *outputs])
+
+
+def dtype_of(value: SSAValue) -> str:
+    """The element type of a value by TVM's name for it."""
+    return str(to_numpy(element_type(value)))
+
