@@ -62,10 +62,9 @@ class Emitter:
             return tirx.const(op.value.value.data, dtype_of(value))
         if isinstance(op, RelayoutOp):
             return self.read(op.x, index)
-        try:
-            reader = READERS[type(op)]
-        except KeyError:
-            raise NotImplementedError(f"{op.name} has no tensor expression and no template bound it") from None
+        reader = READERS.get(type(op))
+        if reader is None:
+            raise NotImplementedError(f"{op.name} has no tensor expression and no template bound it")
         return reader(self, op, index)
 
     def compute(self, value: SSAValue, name: str) -> te.Tensor:
@@ -111,4 +110,3 @@ class Emitter:
 def dtype_of(value: SSAValue) -> str:
     """The element type of a value by TVM's name for it."""
     return str(to_numpy(element_type(value)))
-

@@ -7,11 +7,11 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from tvm import tirx
+from xdsl.ir import Operation
 
 from convc.ir.attributes import PadMode, shape_of
 from convc.ir.data import BroadcastOp, CastOp, ConcatOp, PadOp, ReshapeOp, SliceOp, TransposeOp
 from convc.ir.elementwise import ElementwiseOp
-from convc.ir.op import TensorOp
 from convc.targets.functions import apply
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _inside(mode: PadMode, i: Any, size: int) -> Any:
     return tirx.min(folded, period - folded)
 
 
-READERS: Mapping[type[TensorOp], Callable[[Any, Any, Any], Any]] = {
+READERS: Mapping[type[Operation], Callable[[Any, Any, Any], Any]] = {
     BroadcastOp: read_broadcast,
     CastOp: read_cast,
     ConcatOp: read_concat,

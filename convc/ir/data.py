@@ -101,9 +101,7 @@ class TransposeOp(TensorOp):
 
     def __init__(self, x: SSAValue, perm: Sequence[int]) -> None:
         shape = [shape_of(x)[axis] for axis in perm]
-        super().__init__(
-            operands=[x], properties={"perm": ints(perm)}, result_types=[result_type([x], shape)]
-        )
+        super().__init__(operands=[x], properties={"perm": ints(perm)}, result_types=[result_type([x], shape)])
 
     def inferred_shape(self) -> tuple[int, ...]:
         shape, perm = shape_of(self.x), self.perm.get_values()

@@ -25,9 +25,7 @@ class ElementwiseOp(TensorOp):
     params = opt_prop_def(ArrayAttr[FloatAttr])
     result = result_def(TensorType)
     traits = traits_def(Pure())
-    assembly_format = (
-        "$fn `(` $inputs `)` (`params` $params^)? attr-dict `:` functional-type(operands, results)"
-    )
+    assembly_format = "$fn `(` $inputs `)` (`params` $params^)? attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, fn: Fn, *inputs: SSAValue, result: TensorType | None = None, **params: float) -> None:
         spec = FUNCTIONS[fn]

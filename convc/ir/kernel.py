@@ -119,5 +119,3 @@ class KernelOp(IRDLOperation):
             raise VerifyException("kernel results and yielded values differ in type")
         if len(found := [op.name for op in self.ops if isinstance(op, ANCHORS)]) > 1:
             raise VerifyException(f"a kernel holds at most one anchor, this one holds {', '.join(found)}")
-
-

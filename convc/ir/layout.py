@@ -67,9 +67,7 @@ class Layout:
 
     def physical_index(self, index: Sequence[Any]) -> tuple[Any, ...]:
         """Where in memory the element at a logical index lies. Works on ints and on symbolic expressions."""
-        outer = tuple(
-            index[axis] // self.block(axis) if self.block(axis) > 1 else index[axis] for axis in self.outer
-        )
+        outer = tuple(index[axis] // self.block(axis) if self.block(axis) > 1 else index[axis] for axis in self.outer)
         inner = []
         for position, (axis, size) in enumerate(self.blocks):
             below = 1  # elements spanned by the finer blocks of the same axis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.dialects.builtin import BoolAttr, DenseArrayBase, FloatAttr, IntegerAttr, TensorType, UnitAttr, i64
+from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, TensorType, UnitAttr, i64
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, opt_prop_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
@@ -218,9 +218,7 @@ class MatMulOp(TensorOp):
     transpose_b = opt_prop_def(UnitAttr)
     result = result_def(TensorType)
     traits = traits_def(Pure())
-    assembly_format = (
-        "$a `,` $b (`transpose_b` $transpose_b^)? attr-dict `:` functional-type(operands, results)"
-    )
+    assembly_format = "$a `,` $b (`transpose_b` $transpose_b^)? attr-dict `:` functional-type(operands, results)"
 
     def __init__(
         self, a: SSAValue, b: SSAValue, *, transpose_b: bool = False, result: TensorType | None = None
@@ -247,9 +245,7 @@ class ReduceOp(TensorOp):
     keepdims = opt_prop_def(UnitAttr)
     result = result_def(TensorType)
     traits = traits_def(Pure())
-    assembly_format = (
-        "$kind $x `axes` $axes (`keepdims` $keepdims^)? attr-dict `:` functional-type(operands, results)"
-    )
+    assembly_format = "$kind $x `axes` $axes (`keepdims` $keepdims^)? attr-dict `:` functional-type(operands, results)"
 
     def __init__(
         self,
@@ -389,7 +385,9 @@ class LRNOp(TensorOp):
 
     def inferred_shape(self) -> tuple[int, ...]:
         if len(shape_of(self.x)) < 2 or self.size.value.data < 1:
-            raise ValueError(f"expected rank 2 or more and size 1 or more, got {shape_of(self.x)}, {self.size.value.data}")
+            raise ValueError(
+                f"expected rank 2 or more and size 1 or more, got {shape_of(self.x)}, {self.size.value.data}"
+            )
         return shape_of(self.x)
 
 

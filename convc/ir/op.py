@@ -55,11 +55,8 @@ class TensorOp(IRDLOperation):
             raise VerifyException(f"{self.name}: result should be {expected}, got {result}")
 
 
-def result_type(
-    operands: Iterable[SSAValue], shape: Iterable[int], element: Attribute | None = None
-) -> TensorType:
+def result_type(operands: Iterable[SSAValue], shape: Iterable[int], element: Attribute | None = None) -> TensorType:
     """A plain tensor type with the first operand's element type (or the one given)."""
     first = next(iter(operands)).type
     assert isinstance(first, TensorType)
     return TensorType(element or first.element_type, list(shape))
-

@@ -17,9 +17,7 @@ def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
     return tuple(result)
 
 
-def window(
-    size: int, kernel: int, stride: int, dilation: int, before: int, after: int, ceil_mode: bool = False
-) -> int:
+def window(size: int, kernel: int, stride: int, dilation: int, before: int, after: int, ceil_mode: bool = False) -> int:
     """How many positions a convolution or pooling window takes along one axis."""
     span = dilation * (kernel - 1) + 1
     room = size + before + after - span
@@ -47,9 +45,7 @@ def convolution(
         raise ValueError(f"weight expects {w[1] * group} input channels ({group} groups), input has {x[1]}")
     if group < 1 or w[0] % group:
         raise ValueError(f"{w[0]} output channels do not divide into {group} groups")
-    sizes = (
-        window(x[2 + i], w[2 + i], strides[i], dilations[i], pads[i], pads[spatial + i]) for i in range(spatial)
-    )
+    sizes = (window(x[2 + i], w[2 + i], strides[i], dilations[i], pads[i], pads[spatial + i]) for i in range(spatial))
     return (x[0], w[0], *sizes)
 
 
@@ -138,9 +134,7 @@ def check_axes(rank: int, axes: Sequence[int]) -> None:
         raise ValueError(f"expected distinct axes in [0, {rank}), got {_text(axes)}")
 
 
-def _check_window(
-    spatial: int, strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]
-) -> None:
+def _check_window(spatial: int, strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]) -> None:
     if len(strides) != spatial or len(dilations) != spatial or len(pads) != 2 * spatial:
         raise ValueError(
             f"expected {spatial} strides, {spatial} dilations and {2 * spatial} pads, "
