@@ -15,8 +15,9 @@ from tvm import ir, sym, te, tirx
 from xdsl.ir import OpResult, SSAValue
 
 from convc.ir.attributes import element_type, layout_of, physical_shape, shape_of
-from convc.ir.data import ConstantOp, RelayoutOp
+from convc.ir.data import CastOp, ConstantOp, RelayoutOp
 from convc.ir.dtypes import to_numpy
+from convc.ir.elementwise import ElementwiseOp
 from convc.ir.kernel import KernelOp
 from convc.targets.injective import READERS
 
@@ -35,22 +36,27 @@ class Emitter:
             for i, argument in enumerate(kernel.block.args)
         ]
         self._readers: dict[SSAValue, Callable[[Index], Any]] = {}
+        self._also: dict[SSAValue, Sequence[tuple[SSAValue, int]]] = {}
         for value, tensor in zip(kernel.block.args, self.args, strict=True):
             self.bind(value, tensor)
 
     def bind(self, value: SSAValue, tensor: te.Tensor) -> None:
         """Say that `tensor` holds a value, in the physical shape of the value's layout."""
-        layout = layout_of(value)
+        self._readers[value] = lambda index: self.element(value, tensor, index)
 
-        def read(index: Index) -> Any:
-            position = layout.physical_index(index) if layout else index
-            return tensor(*(self.simplify(i) for i in position))
-
-        self._readers[value] = read
-
-    def bind_element(self, value: SSAValue, element: Callable[[Index], Any]) -> None:
-        """Say how to compute an element of a value from its logical index."""
+    def bind_element(
+        self, value: SSAValue, element: Callable[[Index], Any], also: Sequence[tuple[SSAValue, int]] = ()
+    ) -> None:
+        """Say how to compute an element of a value from its logical index. `also` lists the values that it reads
+        beside tensors in the layout of `value`, each with the axis that the channel indexes (see `padded_like`)."""
         self._readers[value] = element
+        self._also[value] = also
+
+    def element(self, value: SSAValue, tensor: te.Tensor, index: Index) -> Any:
+        """The element at a logical index of a tensor that lies in memory as `value` does."""
+        layout = layout_of(value)
+        position = layout.physical_index(index) if layout else index
+        return tensor(*(self.simplify(i) for i in position))
 
     def read(self, value: SSAValue, index: Index) -> Any:
         """The element of a value at a logical index, as an expression."""
@@ -82,10 +88,39 @@ class Emitter:
             result = element(index)
             if layout and layout.pads(shape):
                 inside = [i < n for i, n, axis in zip(index, shape, range(len(shape))) if n % layout.block(axis)]
-                result = tirx.if_then_else(tirx.all(*inside), result, tirx.const(0, result.ty.dtype))
+                # A select vectorises; a test is needed where reading on would leave the memory of an operand.
+                choose = tirx.Select if self.padded_like(value, [(value, 1)]) else tirx.if_then_else
+                result = choose(tirx.all(*inside), result, tirx.const(0, result.ty.dtype))
             return result
 
         return te.compute(extents, body, name=name)
+
+    def padded_like(self, result: SSAValue, reads: Sequence[tuple[SSAValue, int]]) -> bool:
+        """Whether an element of `result` may be computed in its padding too, where it reads some values there: each
+        is given with the axis that the result's blocked axis indexes."""
+        layout = layout_of(result)
+        assert layout
+        if any(axis != 1 for axis, _ in layout.blocks):
+            return False
+        return all(self._has_padding(value, axis, layout.block(1)) for value, axis in reads)
+
+    def _has_padding(self, value: SSAValue, axis: int, block: int) -> bool:
+        if axis < 0 or shape_of(value)[axis] == 1:  # broadcast
+            return True
+        if layout := layout_of(value):
+            if layout.block(axis) % block:
+                return False
+        elif shape_of(value)[axis] % block:
+            return False
+        if value in self._readers:
+            return all(self._has_padding(other, at, block) for other, at in self._also.get(value, ()))
+        op = value.owner
+        if isinstance(op, ConstantOp):
+            return True
+        if isinstance(op, ElementwiseOp | CastOp):
+            rank = len(shape_of(value))
+            return all(self._has_padding(x, axis - rank + len(shape_of(x)), block) for x in op.operands)
+        return False
 
     def reduce_axis(self, extent: int, name: str) -> tirx.IterVar:
         """A reduction axis whose range the index simplifier knows."""
