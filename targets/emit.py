@@ -139,7 +139,9 @@ class Emitter:
 
     def prim_func(self, outputs: Sequence[te.Tensor]) -> tirx.PrimFunc:
         """The unscheduled function: the kernel's operands, then its results."""
-        return te.create_prim_func([*self.args, *outputs])
+        function = te.create_prim_func([*self.args, *outputs])
+        # An expression used twice defines its names twice, which schedules refuse.
+        return tirx.transform.ConvertSSA()(ir.IRModule({"main": function}))["main"]
 
 
 def dtype_of(value: SSAValue) -> str:

@@ -115,7 +115,9 @@ def _celu(x: Any, alpha: float) -> Any:
 
 
 def _sign(x: Any) -> Any:
-    negative = tirx.Select(x < _like(x, 0), _like(x, -1), x) if _signed(x) else x
+    if not _signed(x):
+        return tirx.min(x, _like(x, 1))
+    negative = tirx.Select(x < _like(x, 0), _like(x, -1), x)
     return tirx.Select(x > _like(x, 0), _like(x, 1), negative)
 
 
@@ -149,7 +151,7 @@ def _mod(a: Any, b: Any) -> Any:
     """numpy's: the sign of the divisor."""
     let = Lets()
     r = let(_libm("fmod")(a, b))
-    wrong = tirx.And(r != _like(r, 0), tirx.NE(r < _like(r, 0), b < _like(b, 0)))
+    wrong = tirx.And(r != _like(r, 0), _differ(r < _like(r, 0), b < _like(b, 0)))
     return let.result(tirx.Select(wrong, r + b, r))
 
 
@@ -209,7 +211,22 @@ def _truth(x: Any) -> Any:
 
 
 def _comparable(x: Any) -> Any:
+    # LLVM has no floating-point comparison of bits, which is how TVM compares booleans.
     return tirx.Cast("int8", x) if str(x.ty.dtype) == "bool" else x
+
+
+def _ordered(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def rule(a: Any, b: Any) -> Any:
+        # TVM's simplifier computes 0 - 1 in the type of a comparison with a constant, and fails if it is unsigned.
+        if not _signed(a) and str(a.ty.dtype) != "uint64":
+            a, b = tirx.Cast("int64", a), tirx.Cast("int64", b)
+        return compare(a, b)
+
+    return rule
+
+
+def _differ(a: Any, b: Any) -> Any:
+    return tirx.NE(_comparable(a), _comparable(b))
 
 
 def _integer_abs(x: Any) -> Any:
@@ -223,18 +240,18 @@ _ANY: Mapping[Fn, Callable[..., Any]] = {
     Fn.MUL: lambda a, b: a * b,
     Fn.CLIP: _clip,
     Fn.SIGN: _sign,
-    Fn.RELU: lambda x: _at_least(x, _like(x, 0)),
+    Fn.RELU: lambda x: _at_least(x, _like(x, 0)) if _signed(x) else x,
     Fn.THRESHOLDED_RELU: lambda x, alpha: tirx.Select(x > _like(x, alpha), x, _like(x, 0)),
     Fn.PRELU: lambda x, slope: tirx.Select(x >= _like(x, 0), x, slope * x),
     Fn.NOT: lambda x: tirx.Not(_truth(x)),
     Fn.AND: lambda a, b: tirx.And(_truth(a), _truth(b)),
     Fn.OR: lambda a, b: tirx.Or(_truth(a), _truth(b)),
-    Fn.XOR: lambda a, b: tirx.NE(tirx.Cast("int8", _truth(a)), tirx.Cast("int8", _truth(b))),
+    Fn.XOR: lambda a, b: _differ(_truth(a), _truth(b)),
     Fn.EQUAL: lambda a, b: tirx.EQ(_comparable(a), _comparable(b)),
-    Fn.GREATER: lambda a, b: a > b,
-    Fn.GREATER_OR_EQUAL: lambda a, b: a >= b,
-    Fn.LESS: lambda a, b: a < b,
-    Fn.LESS_OR_EQUAL: lambda a, b: a <= b,
+    Fn.GREATER: _ordered(lambda a, b: a > b),
+    Fn.GREATER_OR_EQUAL: _ordered(lambda a, b: a >= b),
+    Fn.LESS: _ordered(lambda a, b: a < b),
+    Fn.LESS_OR_EQUAL: _ordered(lambda a, b: a <= b),
     Fn.WHERE: lambda condition, a, b: tirx.Select(_truth(condition), a, b),
 }
 
