@@ -50,7 +50,7 @@ def conv(emitter: Emitter, op: ConvOp) -> te.Tensor:
         ic = channel[0].var if channel else 0
         c = ic if group == 1 else emitter.simplify(o // outputs) * w_shape[1] + ic
         at = [i * s + k * d - p for i, s, k, d, p in zip(spatial, strides, taps, dilations, pads)]
-        return padded(emitter, op.x, [n, c, *at], 0.0) * emitter.read(op.w, [o, ic, *taps])
+        return padded(emitter, op.x, [n, c, *at], 0.0, spatial_axes(op)) * emitter.read(op.w, [o, ic, *taps])
 
     depthwise = group == w_shape[0] == shape_of(op.x)[1]
     tensor = _reduction(
@@ -82,7 +82,7 @@ def conv_transpose(emitter: Emitter, op: ConvTransposeOp) -> te.Tensor:
         scaled = [i + p - k * d for i, p, k, d in zip(spatial, pads, taps, dilations)]
         at = [i if s == 1 else tirx.floordiv(i, s) for i, s in zip(scaled, strides)]
         hit = [tirx.floormod(i, s) == 0 for i, s in zip(scaled, strides) if s > 1]
-        value = padded(emitter, op.x, [n, c, *at], 0.0, hit)
+        value = padded(emitter, op.x, [n, c, *at], 0.0, spatial_axes(op), hit)
         return value * emitter.read(op.w, [c, o if group == 1 else emitter.simplify(o % outputs), *taps])
 
     tensor = _reduction(
@@ -144,7 +144,7 @@ def pool(emitter: Emitter, op: PoolOp) -> te.Tensor:
 
     def tap(index: Index) -> Any:
         at = [i * s + k * d - p for i, s, k, d, p in zip(index[2:], strides, taps, dilations, pads)]
-        return padded(emitter, op.x, [*index[:2], *at], outside)
+        return padded(emitter, op.x, [*index[:2], *at], outside, spatial_axes(op))
 
     reducer = te.max if largest else te.sum
     tensor = _reduction(emitter, op.result, tap, reducer, taps, "pool", reads=[(op.x, 1)])
@@ -336,7 +336,7 @@ def lrn(emitter: Emitter, op: LRNOp) -> te.Tensor:
     near = emitter.reduce_axis(size, "near")
 
     def square(index: Index) -> Any:
-        value = padded(emitter, op.x, [index[0], index[1] + near.var - (size - 1) // 2, *index[2:]], 0.0)
+        value = padded(emitter, op.x, [index[0], index[1] + near.var - (size - 1) // 2, *index[2:]], 0.0, [1])
         return value * value
 
     tensor = _reduction(emitter, op.result, square, te.sum, [near], "lrn", reads=[], guarded=True)
@@ -365,12 +365,15 @@ def window_axes(emitter: Emitter, sizes: Sequence[int]) -> list[Any]:
     return [emitter.reduce_axis(size, f"k{i}") for i, size in enumerate(sizes)]
 
 
-def padded(emitter: Emitter, x: SSAValue, index: Index, outside: Any, also: Sequence[Any] = ()) -> Any:
-    """An element of x, or `outside` where the index leaves the tensor (or one of the conditions `also` fails)."""
+def padded(
+    emitter: Emitter, x: SSAValue, index: Index, outside: Any, axes: Sequence[int], also: Sequence[Any] = ()
+) -> Any:
+    """An element of x, or `outside` where the index along one of the axes leaves the tensor (or one of the
+    conditions `also` fails)."""
     shape = shape_of(x)
     conditions = list(also)
-    for i, size in zip(index, shape, strict=True):
-        for condition in (i >= 0, i < size):
+    for axis in axes:
+        for condition in (index[axis] >= 0, index[axis] < shape[axis]):
             known = emitter.simplify(condition)
             if not (isinstance(known, tirx.IntImm | bool) and bool(known)):
                 conditions.append(known)
@@ -379,6 +382,11 @@ def padded(emitter: Emitter, x: SSAValue, index: Index, outside: Any, also: Sequ
         return value
     outside = tirx.const(outside, value.ty.dtype) if isinstance(outside, float) else outside
     return tirx.if_then_else(tirx.all(*conditions), value, outside)
+
+
+def spatial_axes(op: ConvOp | ConvTransposeOp | PoolOp) -> Sequence[int]:
+    """All axes but the batch and the channels."""
+    return range(2, len(shape_of(op.x)))
 
 
 def finite(value: Any) -> Any:

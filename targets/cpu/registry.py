@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from convc.ir.kernel import KernelOp
 from convc.targets.cpu.generic import Generic
+from convc.targets.cpu.window import BlockedWindow
 from convc.targets.target import Target
 from convc.targets.template import Template
 
-TEMPLATES: Sequence[Template] = (Generic(),)
+TEMPLATES: Sequence[Template] = (BlockedWindow(), Generic())
 """The last one takes every kernel."""
 
 

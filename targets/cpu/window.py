@@ -1,0 +1,110 @@
+"""Depthwise convolutions and pools in blocked layouts: windows over each channel by itself.
+
+The lanes of a vector are the channels of a block. A tile of outputs along the width (and the height, where the width
+is small) stays in registers while the taps of the window, unrolled, pass over it; neighbouring outputs share their
+inputs, which the unrolled loads make plain to LLVM. Padding is tested for, not copied: within an unrolled tile only
+the first and last taps keep a test, and partitioning the loop over tiles takes it out of the inner ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from tvm import s_tir, tirx
+
+from convc.ir.attributes import layout_of, shape_of
+from convc.ir.kernel import KernelOp
+from convc.ir.layout import Layout, blocked_activation
+from convc.ir.neural import ConvOp, PoolOp
+from convc.targets.anchors import anchor_tensor
+from convc.targets.cpu.loops import local_tile, parallel, pointwise_epilogue, vectorize
+from convc.targets.emit import Emitter, dtype_of
+from convc.targets.target import Target
+from convc.targets.template import Config
+
+UNROLLED = 256
+"""Vector operations in an unrolled tile: enough for 5x5 taps, little enough to compile in a tenth of a second."""
+
+
+class BlockedWindow:
+    """Config: `width` and `height` of the register tile, and whether all taps are unrolled or only a row of them."""
+
+    name = "window"
+
+    def applies(self, kernel: KernelOp, target: Target) -> bool:
+        op = kernel.anchor
+        if not isinstance(op, ConvOp | PoolOp) or not pointwise_epilogue(kernel):
+            return False
+        block = channel_block(layout_of(op.result))
+        if not block or layout_of(op.x) != layout_of(op.result):
+            return False
+        if isinstance(op, PoolOp):
+            return True
+        channels = shape_of(op.x)[1]
+        weight = layout_of(op.w)
+        return (
+            op.group.value.data == channels == shape_of(op.w)[0]
+            and weight is not None
+            and weight.blocks == ((0, block),)
+        )
+
+    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+        op = kernel.anchor
+        assert isinstance(op, ConvOp | PoolOp)
+        shape = shape_of(op.result)
+        taps = prod(window_of(op))
+        vectors = -(-channel_block(layout_of(op.result)) // target.lanes(dtype_of(op.result)))
+        # Half of the registers hold outputs; the rest, taps and inputs.
+        limit = max(1, (target.vector_registers // 2 - 1) // vectors)
+        width, height = shape[-1], shape[-2] if len(shape) > 3 else 1
+        found = []
+        for most in (limit, limit * 2 // 3, limit // 2):
+            tile = even_tile(width, most)
+            rows = even_tile(height, max(1, limit // width)) if tile == width else 1
+            found.append({"width": tile, "height": rows, "unroll": int(taps * tile * rows * vectors <= UNROLLED)})
+        return [config for i, config in enumerate(found) if config not in found[:i]]
+
+    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+        op = kernel.anchor
+        assert isinstance(op, ConvOp | PoolOp)
+        emitter = Emitter(kernel)
+        window = anchor_tensor(emitter, op)
+        schedule = s_tir.Schedule(emitter.prim_func([emitter.compute(kernel.yielded[0], "y")]))
+        block, result = schedule.get_sblock(window.op.name), schedule.get_sblock("y")
+
+        *outer, width, lanes = schedule.get_loops(result)
+        tiles, inner = schedule.split(width, [None, config["width"]])
+        rows = []
+        if len(outer) > 2:
+            last, height = schedule.split(outer.pop(), [None, config["height"]])
+            outer.append(last)
+            rows.append(height)
+        schedule.reorder(*outer, tiles, *rows, inner, lanes)
+        schedule.annotate(tiles, "pragma_loop_partition_hint", True)
+        schedule.compute_at(block, tiles, preserve_unit_loops=True)
+        parallel(schedule, outer, prod(shape_of(op.result)) * prod(window_of(op)), target)
+        taps = len(window_of(op))
+        local_tile(schedule, block, taps, unrolled_taps=taps if config["unroll"] else 1)
+        for loop in (*rows, inner):
+            schedule.unroll(loop)
+        vectorize(schedule, lanes, target, dtype_of(op.result))
+        return schedule.mod["main"]
+
+
+def window_of(op: ConvOp | PoolOp) -> tuple[int, ...]:
+    """The spatial extents of a convolution's or pool's window."""
+    return tuple(op.kernel.get_values()) if isinstance(op, PoolOp) else shape_of(op.w)[2:]
+
+
+def channel_block(layout: Layout | None) -> int:
+    """The block size of NC..{b}c, or 0 for any other layout."""
+    if layout is None or len(layout.blocks) != 1:
+        return 0
+    block = layout.blocks[0][1]
+    return block if layout == blocked_activation(layout.rank, block) else 0
+
+
+def even_tile(extent: int, limit: int) -> int:
+    """The largest tile within the limit that splits an extent into nearly equal tiles: 17 by 7 gives 6, 6, 5."""
+    return -(-extent // -(-extent // max(1, limit)))
