@@ -13,7 +13,7 @@ from tvm import s_tir, tirx
 
 from convc.ir.attributes import physical_shape
 from convc.ir.kernel import KernelOp
-from convc.targets.anchors import anchor_tensor
+from convc.targets.anchors import bind_anchor
 from convc.targets.emit import Emitter
 from convc.targets.target import Target
 from convc.targets.template import Config
@@ -37,7 +37,7 @@ class Generic:
         refuse_empty(kernel)
         emitter = Emitter(kernel)
         if kernel.anchor is not None:
-            anchor_tensor(emitter, kernel.anchor)
+            bind_anchor(emitter, kernel.anchor)
         function = emitter.prim_func([emitter.compute(value, f"y{i}") for i, value in enumerate(kernel.yielded)])
         schedule = s_tir.Schedule(function)
         for block in schedule.get_child_blocks(schedule.get_sblock("root")):

@@ -17,7 +17,7 @@ from convc.ir.attributes import layout_of, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import Layout, blocked_activation
 from convc.ir.neural import ConvOp, PoolOp
-from convc.targets.anchors import anchor_tensor
+from convc.targets.anchors import conv, pool
 from convc.targets.cpu.loops import local_tile, parallel, pointwise_epilogue, vectorize
 from convc.targets.emit import Emitter, dtype_of
 from convc.targets.target import Target
@@ -69,7 +69,7 @@ class BlockedWindow:
         op = kernel.anchor
         assert isinstance(op, ConvOp | PoolOp)
         emitter = Emitter(kernel)
-        window = anchor_tensor(emitter, op)
+        window = pool(emitter, op) if isinstance(op, PoolOp) else conv(emitter, op)
         schedule = s_tir.Schedule(emitter.prim_func([emitter.compute(kernel.yielded[0], "y")]))
         block, result = schedule.get_sblock(window.op.name), schedule.get_sblock("y")
 
