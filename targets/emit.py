@@ -37,6 +37,8 @@ class Emitter:
         ]
         self._readers: dict[SSAValue, Callable[[Index], Any]] = {}
         self._also: dict[SSAValue, Sequence[tuple[SSAValue, int]]] = {}
+        self.open_conditions: list[Any] = []
+        """What readers asked and the ranges of the loops do not decide: where a loop could be cut in two."""
         for value, tensor in zip(kernel.block.args, self.args, strict=True):
             self.bind(value, tensor)
 
@@ -136,6 +138,15 @@ class Emitter:
     def simplify(self, expression: Any) -> Any:
         """Simplify an index by the ranges of its variables: `(co*8 + ci) // 8` becomes `co`."""
         return expression if isinstance(expression, int) else self.analyzer.simplify(expression)
+
+    def known(self, condition: Any) -> bool | None:
+        """Whether a condition on indices holds for all values of their variables (True), for none (False), or is
+        open (None). Readers take a decided branch alone; see `open_conditions`."""
+        simplified = condition if isinstance(condition, bool) else self.analyzer.simplify(condition)
+        if isinstance(simplified, bool | tirx.IntImm):
+            return bool(simplified)
+        self.open_conditions.append(simplified)
+        return None
 
     def prim_func(self, outputs: Sequence[te.Tensor]) -> tirx.PrimFunc:
         """The unscheduled function: the kernel's operands, then its results."""

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from tvm import tirx
 from xdsl.ir import Operation
 
-from convc.ir.attributes import PadMode, shape_of
-from convc.ir.data import BroadcastOp, CastOp, ConcatOp, PadOp, ReshapeOp, SliceOp, TransposeOp
+from convc.ir.attributes import PadMode, element_type, shape_of
+from convc.ir.data import BroadcastOp, CastOp, ConcatOp, PadOp, ReshapeOp, ResizeOp, SliceOp, TransposeOp
+from convc.ir.dtypes import to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.targets.functions import apply
+from convc.targets.resize import read_resize
 
 if TYPE_CHECKING:
     from convc.targets.emit import Emitter, Index
@@ -67,30 +69,46 @@ def read_slice(emitter: Emitter, op: SliceOp, index: Index) -> Any:
 
 def read_concat(emitter: Emitter, op: ConcatOp, index: Index) -> Any:
     axis = op.axis.value.data
-    end = shape_of(op.result)[axis]
+    parts, begin = [], 0
+    for part in op.parts:
+        end = begin + shape_of(part)[axis]
+        if end > begin:
+            parts.append((begin, end, part))
+        begin = end
+    # The parts that the index may lie in, each with the condition that it lies no further on.
+    chosen = []
+    for begin, end, part in parts:
+        before = end == parts[-1][1] or emitter.known(index[axis] < end)
+        if before is not False:
+            chosen.append((begin, index[axis] < end, part))
+        if before:
+            break
     result = None
-    for part in reversed(op.parts):
-        begin = end - shape_of(part)[axis]
-        value = emitter.read(part, [i - begin if j == axis else i for j, i in enumerate(index)])
-        result = value if result is None else tirx.if_then_else(index[axis] < end, value, result)
-        end = begin
+    for begin, condition, part in reversed(chosen):
+        value = emitter.read(part, [emitter.simplify(i - begin) if j == axis else i for j, i in enumerate(index)])
+        result = value if result is None else tirx.if_then_else(condition, value, result)
     return result
 
 
 def read_pad(emitter: Emitter, op: PadOp, index: Index) -> Any:
     shape, pads = shape_of(op.x), op.pads.get_values()
-    inner = [i - pads[axis] for axis, i in enumerate(index)]
-    moved = [axis for axis in range(len(shape)) if pads[axis] or pads[len(shape) + axis]]
+    inner = [emitter.simplify(i - pads[axis]) for axis, i in enumerate(index)]
+    moved = [axis for axis in range(len(shape)) if pads[axis] > 0 or pads[len(shape) + axis] > 0]
     if op.mode.data is not PadMode.CONSTANT:
         wrapped = [
             _inside(op.mode.data, i, size) if axis in moved else i for axis, (i, size) in enumerate(zip(inner, shape))
         ]
         return emitter.read(op.x, wrapped)
+    outside = tirx.const(op.value.value.data, str(to_numpy(element_type(op.x))))
+    conditions = []
+    for condition in (c for axis in moved for c in (inner[axis] >= 0, inner[axis] < shape[axis])):
+        known = emitter.known(condition)
+        if known is False:
+            return outside
+        if known is None:
+            conditions.append(condition)
     value = emitter.read(op.x, inner)
-    inside = [condition for axis in moved for condition in (inner[axis] >= 0, inner[axis] < shape[axis])]
-    if not inside:
-        return value
-    return tirx.if_then_else(tirx.all(*inside), value, tirx.const(op.value.value.data, value.ty.dtype))
+    return tirx.if_then_else(tirx.all(*conditions), value, outside) if conditions else value
 
 
 def _inside(mode: PadMode, i: Any, size: int) -> Any:
@@ -113,6 +131,7 @@ READERS: Mapping[type[Operation], Callable[[Any, Any, Any], Any]] = {
     ElementwiseOp: read_elementwise,
     PadOp: read_pad,
     ReshapeOp: read_reshape,
+    ResizeOp: read_resize,
     SliceOp: read_slice,
     TransposeOp: read_transpose,
 }
