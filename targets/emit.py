@@ -81,21 +81,27 @@ class Emitter:
 
     def tensor(self, value: SSAValue, element: Callable[[Index], Any], name: str) -> te.Tensor:
         """A tensor in the layout of `value` whose element at each logical index is `element(index)`."""
-        layout, shape = layout_of(value), shape_of(value)
         extents = physical_shape(value)
 
         def body(*axes: tirx.Var) -> Any:
             self.bind_axes(axes, extents)
-            index = [self.simplify(i) for i in layout.logical_index(axes)] if layout else list(axes)
-            result = element(index)
-            if layout and layout.pads(shape):
-                inside = [i < n for i, n, axis in zip(index, shape, range(len(shape))) if n % layout.block(axis)]
-                # A select vectorises; a test is needed where reading on would leave the memory of an operand.
-                choose = tirx.Select if self.padded_like(value, [(value, 1)]) else tirx.if_then_else
-                result = choose(tirx.all(*inside), result, tirx.const(0, result.ty.dtype))
-            return result
+            return self.stored(value, element, axes)
 
         return te.compute(extents, body, name=name)
+
+    def stored(self, value: SSAValue, element: Callable[[Index], Any], position: Index) -> Any:
+        """What lies in memory at a physical position of `value` where each logical index holds `element(index)`."""
+        layout, shape = layout_of(value), shape_of(value)
+        if layout is None:
+            return element(list(position))
+        index = [self.simplify(i) for i in layout.logical_index(position)]
+        result = element(index)
+        if layout.pads(shape):
+            inside = [i < n for i, n, axis in zip(index, shape, range(len(shape))) if n % layout.block(axis)]
+            # A select vectorises; a test is needed where reading on would leave the memory of an operand.
+            choose = tirx.Select if self.padded_like(value, [(value, 1)]) else tirx.if_then_else
+            result = choose(tirx.all(*inside), result, tirx.const(0, result.ty.dtype))
+        return result
 
     def padded_like(self, result: SSAValue, reads: Sequence[tuple[SSAValue, int]]) -> bool:
         """Whether an element of `result` may be computed in its padding too, where it reads some values there: each
@@ -147,6 +153,10 @@ class Emitter:
             return bool(simplified)
         self.open_conditions.append(simplified)
         return None
+
+    def choose(self, condition: Any, value: Any, otherwise: Any) -> Any:
+        """`value` where the condition holds; it is not computed elsewhere, so it may read outside of memory there."""
+        return tirx.if_then_else(condition, value, otherwise)
 
     def prim_func(self, outputs: Sequence[te.Tensor]) -> tirx.PrimFunc:
         """The unscheduled function: the kernel's operands, then its results."""

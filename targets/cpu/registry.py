@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convc.ir.kernel import KernelOp
+from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.window import BlockedWindow
 from convc.targets.target import Target
 from convc.targets.template import Template
 
-TEMPLATES: Sequence[Template] = (BlockedWindow(), Generic())
+TEMPLATES: Sequence[Template] = (BlockedWindow(), DirectConv(), Generic())
 """The last one takes every kernel."""
 
 
