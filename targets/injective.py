@@ -86,7 +86,7 @@ def read_concat(emitter: Emitter, op: ConcatOp, index: Index) -> Any:
     result = None
     for begin, condition, part in reversed(chosen):
         value = emitter.read(part, [emitter.simplify(i - begin) if j == axis else i for j, i in enumerate(index)])
-        result = value if result is None else tirx.if_then_else(condition, value, result)
+        result = value if result is None else emitter.choose(condition, value, result)
     return result
 
 
@@ -108,7 +108,7 @@ def read_pad(emitter: Emitter, op: PadOp, index: Index) -> Any:
         if known is None:
             conditions.append(condition)
     value = emitter.read(op.x, inner)
-    return tirx.if_then_else(tirx.all(*conditions), value, outside) if conditions else value
+    return emitter.choose(tirx.all(*conditions), value, outside) if conditions else value
 
 
 def _inside(mode: PadMode, i: Any, size: int) -> Any:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from convc.ir.kernel import KernelOp
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.generic import Generic
+from convc.targets.cpu.injective import Injective
 from convc.targets.cpu.window import BlockedWindow
 from convc.targets.target import Target
 from convc.targets.template import Template
 
-TEMPLATES: Sequence[Template] = (BlockedWindow(), DirectConv(), Generic())
+TEMPLATES: Sequence[Template] = (BlockedWindow(), DirectConv(), Injective(), Generic())
 """The last one takes every kernel."""
 
 

@@ -1,0 +1,113 @@
+"""Kernels without an anchor: elementwise chains, joins, slices, pads, transposes, resizing, changes of layout.
+
+The result is cut into boxes (boxes.py) and each box gets its own loops (nest.py), vectorised along the result's
+innermost axis, through squares transposed in registers where the operands lie along another. All boxes share one
+parallel region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import tvm_ffi
+from tvm import ir, tirx
+
+from convc.ir.attributes import physical_shape
+from convc.ir.kernel import KernelOp
+from convc.targets.cpu.boxes import Memory, View, cut
+from convc.targets.cpu.generic import refuse_empty
+from convc.targets.cpu.nest import Nest, sequence
+from convc.targets.emit import dtype_of
+from convc.targets.target import Target
+from convc.targets.template import Config
+
+PARALLEL_NS = 40_000
+"""Kernels shorter than this stay on one thread: waking the others takes several microseconds."""
+PIECE_NS = 10_000
+MOST_PIECES = 64
+
+
+class Injective:
+    """Applies to every kernel without an anchor. Nothing to configure."""
+
+    name = "injective"
+
+    def applies(self, kernel: KernelOp, target: Target) -> bool:
+        return kernel.anchor is None and len(kernel.outputs) == 1
+
+    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+        return ({},)
+
+    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+        refuse_empty(kernel)
+        values = (*kernel.block.args, kernel.yielded[0])
+        names = [f"arg{i}" for i in range(len(kernel.block.args))] + ["y"]
+        parameters = [
+            tirx.decl_buffer(physical_shape(value), dtype_of(value), name) for value, name in zip(values, names)
+        ]
+        flat = [
+            tirx.decl_buffer((prod(physical_shape(value)),), dtype_of(value), f"{name}_flat")
+            for value, name in zip(values, names)
+        ]
+        memory = Memory(flat[:-1], flat[-1], physical_shape(kernel.yielded[0]))
+        views = cut(kernel, memory, target.lanes(dtype_of(kernel.yielded[0])))
+        time = sum(_nanoseconds(view, target) for view in views)
+        pieces = min(MOST_PIECES, int(time / PIECE_NS)) if time > PARALLEL_NS else 1
+        nests = [Nest(view, memory, target.vector_bits, pieces) for view in views]
+        body = _parallel(nests, pieces) if pieces > 1 else sequence([nest.serial() for nest in nests])
+        declared = [tirx.DeclBuffer(view, data=buffer.data) for view, buffer in zip(flat, parameters)]
+        function = tirx.PrimFunc(parameters, sequence([*declared, body]))
+        function = function.with_attr({"global_symbol": "main", "tirx.noalias": True, "s_tir": True})
+        # Main loops and their last vectors repeat the names of an expression.
+        return tirx.transform.ConvertSSA()(ir.IRModule({"main": function}))["main"]
+
+
+def _nanoseconds(view: View, target: Target) -> float:
+    """A rough guess at a box's time on one core."""
+    nodes: list[object] = []
+    if view.loads or not view.safe:
+        tvm_ffi.structural_walk(view.element, ((tirx.Expr,), nodes.append))
+    elements = prod(digit.extent for digit in view.box.digits)
+    # A vector load or store, or a few operations, takes some 0.3 ns; a guarded load is made element by element.
+    vector = 0.3 * (1 + len(view.loads)) + 0.05 * len(nodes)
+    return elements / target.lanes() * vector * (1 if view.safe else target.lanes())
+
+
+def _parallel(nests: Sequence[Nest], pieces: int) -> tirx.Stmt:
+    """One parallel loop over all boxes: each of its steps does its share of the rows of every box."""
+    if len(nests) == 1:
+        nest, row = nests[0], tirx.Var("row", "int32")
+        rows, depth = _leading(nest, pieces)
+        return tirx.For(row, 0, rows, tirx.ForKind.PARALLEL, _at(nest, depth, row))
+    step = tirx.Var("step", "int32")
+    body = []
+    for nest in nests:
+        rows, depth = _leading(nest, pieces)
+        share = -(-rows // pieces)
+        row, offset = tirx.Var("row", "int32"), tirx.Var("offset", "int32")
+        inside = sequence([tirx.Bind(row, step * share + offset), _at(nest, depth, row)])
+        count = tirx.max(tirx.min(rows - step * share, share), 0)
+        body.append(tirx.For(offset, 0, count, tirx.ForKind.SERIAL, inside))
+    return tirx.For(step, 0, pieces, tirx.ForKind.PARALLEL, sequence(body))
+
+
+def _leading(nest: Nest, pieces: int) -> tuple[int, int]:
+    """How many rows, over how many of the outer loops, give every piece some work."""
+    rows = depth = 1 if nest.outer else 0
+    if not nest.outer:
+        return 1, 0
+    rows = nest.outer[0][1]
+    while rows < 2 * pieces and depth < len(nest.outer):
+        rows *= nest.outer[depth][1]
+        depth += 1
+    return rows, depth
+
+
+def _at(nest: Nest, depth: int, row: tirx.Var) -> tirx.Stmt:
+    """The nest with its first `depth` loop variables computed from their joint index."""
+    bound, rest = [], row
+    for variable, extent in reversed(nest.outer[:depth]):
+        bound.append(tirx.Bind(variable, tirx.floormod(rest, extent) if len(bound) < depth - 1 else rest))
+        rest = tirx.floordiv(rest, extent)
+    return sequence([*bound, nest.serial(depth)])
