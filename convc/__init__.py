@@ -1,0 +1,42 @@
+"""convc: an ahead-of-time compiler for convolutional networks.
+
+    import convc
+    exe = convc.compile("model.onnx", target="cpu")
+    y = exe(x)
+    exe.save("model.convc")
+    exe = convc.load("model.convc")
+
+Nothing heavy is imported until it is asked for (PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convc.api import VerificationError, compile
+    from convc.runtime import ArtifactError, Executable, InputError, load
+
+__version__ = "0.1.0"
+__all__ = ["ArtifactError", "Executable", "InputError", "VerificationError", "__version__", "compile", "load"]
+
+_HOME = {
+    "ArtifactError": "convc.runtime",
+    "Executable": "convc.runtime",
+    "InputError": "convc.runtime",
+    "VerificationError": "convc.api",
+    "compile": "convc.api",
+    "load": "convc.runtime",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'convc' has no attribute '{name}'")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,17 @@
+"""Comparison with onnxruntime, and the search for the node where the two part."""
+
+from convc.verify.compare import Difference, compare
+from convc.verify.inputs import random_inputs
+from convc.verify.reference import Reference, ReferenceFailure
+from convc.verify.report import OutputReport, Report, verify
+
+__all__ = [
+    "Difference",
+    "OutputReport",
+    "Reference",
+    "ReferenceFailure",
+    "Report",
+    "compare",
+    "random_inputs",
+    "verify",
+]

@@ -1,0 +1,61 @@
+"""Timing networks side by side: interleaved, pinned, warmed up; medians and minima."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+
+WARM_UP_SECONDS = 0.3
+MIN_ROUNDS, MAX_ROUNDS = 5, 1000
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall-clock time of one call, in ms."""
+
+    median_ms: float
+    min_ms: float
+    runs: int
+
+
+def interleave(calls: Mapping[str, Callable[[], object]], seconds: float = 5.0) -> dict[str, Timing]:
+    """Time some calls in turn, A B A B, for about `seconds` in all: what disturbs the machine disturbs all alike."""
+    once = 0.0
+    for call in calls.values():
+        start = time.perf_counter()
+        call()
+        while time.perf_counter() - start < WARM_UP_SECONDS:
+            call()
+        begin = time.perf_counter()
+        call()
+        once += time.perf_counter() - begin
+    rounds = min(max(int(seconds / once), MIN_ROUNDS), MAX_ROUNDS)
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            times[name].append((time.perf_counter() - begin) * 1e3)
+    return {name: Timing(median(taken), min(taken), rounds) for name, taken in times.items()}
+
+
+@contextmanager
+def pinned(cores: int) -> Iterator[tuple[int, ...]]:
+    """Keep this process, and the threads that it starts meanwhile, on its first `cores` cores; their numbers.
+
+    Where the system cannot pin (macOS) nothing is pinned, and the tuple is empty.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield ()
+        return
+    before = os.sched_getaffinity(0)
+    chosen = tuple(sorted(before)[:cores])
+    os.sched_setaffinity(0, chosen)
+    try:
+        yield chosen
+    finally:
+        os.sched_setaffinity(0, before)

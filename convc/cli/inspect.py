@@ -1,0 +1,111 @@
+"""convc inspect."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convc.cli.arguments import add_json, add_shape, is_artifact, shapes
+from convc.cli.show import megabytes, print_json, print_table, sizes
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+    from convc.ir.dialect import CompilerContext
+
+HELP = "tabulate a model's layers, or an artifact's kernels"
+EXAMPLE = "convc inspect model.onnx --shape input=1x3x224x224"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, metavar="MODEL|ARTIFACT", help="an ONNX file, or what convc build wrote")
+    add_shape(parser)
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    found = _artifact(arguments.path) if is_artifact(arguments.path) else _model(arguments)
+    if arguments.json:
+        print_json(found)
+    elif "layers" in found:
+        _print_model(found)
+    else:
+        _print_artifact(found)
+    return 0
+
+
+def _model(arguments: argparse.Namespace) -> dict[str, Any]:
+    from convc.frontends.onnx import import_model
+    from convc.ir.dialect import CompilerContext
+    from convc.ir.signature import input_signature, output_signature
+
+    context = CompilerContext()
+    module = import_model(arguments.path, context, shapes(arguments.shape))
+    layers = _layers(module, context)
+    return {
+        "model": str(arguments.path),
+        "inputs": [_tensor(*entry) for entry in input_signature(module)],
+        "outputs": [_tensor(*entry) for entry in output_signature(module)],
+        "layers": layers,
+        "parameters": sum(layer["parameters"] for layer in layers),
+        "weight_bytes": context.weights.nbytes,
+        "macs": sum(layer["macs"] for layer in layers),
+    }
+
+
+def _layers(module: ModuleOp, context: CompilerContext) -> list[dict[str, Any]]:
+    """A row an operation, in order; a weight that several share is counted where it is first used."""
+    from xdsl.dialects.func import ReturnOp
+
+    from convc.ir.attributes import shape_of
+    from convc.ir.data import ConstantOp, WeightOp
+    from convc.ir.elementwise import ElementwiseOp
+    from convc.ir.macs import macs
+    from convc.ir.text import main_function
+
+    counted: set[str] = set()
+    seen: Counter[str] = Counter()  # the printer numbers equal names in the same way
+    layers = []
+    for op in main_function(module).body.block.ops:
+        if isinstance(op, WeightOp | ConstantOp | ReturnOp):
+            continue
+        owners = [operand.owner for operand in op.operands]
+        keys = {owner.key for owner in owners if isinstance(owner, WeightOp)} - counted
+        counted |= keys
+        hint = op.results[0].name_hint or "value"
+        name = f"{hint}_{seen[hint]}" if seen[hint] else hint
+        seen[hint] += 1
+        layers.append(
+            {
+                "name": name,
+                "type": str(op.function) if isinstance(op, ElementwiseOp) else op.name.removeprefix("convc."),
+                "output": list(shape_of(op.results[0])),
+                "parameters": sum(context.weights[key].size for key in keys),
+                "macs": macs(op),
+            }
+        )
+    return layers
+
+
+def _tensor(name: str, shape: tuple[int, ...], dtype: object) -> dict[str, Any]:
+    return {"name": name, "shape": list(shape), "dtype": str(dtype)}
+
+
+def _print_model(found: dict[str, Any]) -> None:
+    rows = [
+        (f"{layer['name']} ({layer['type']})", sizes(layer["output"]), f"{layer['parameters']:,}", f"{layer['macs']:,}")
+        for layer in found["layers"]
+    ]
+    print_table(("layer (type)", "output shape", "parameters", "MACs"), rows, right=("parameters", "MACs"))
+    print()
+    _print_signature(found)
+    print(f"parameters  {found['parameters']:,} ({megabytes(found['weight_bytes'])})")
+    print(f"MACs        {found['macs']:,}")
+
+
+def _print_signature(found: dict[str, Any]) -> None:
+    for what in ("inputs", "outputs"):
+        for tensor in found[what]:
+            print(f"{what[:-1]:<10}  {tensor['name']}: {sizes(tensor['shape'])} {tensor['dtype']}")

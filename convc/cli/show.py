@@ -1,0 +1,71 @@
+"""Output for people and machines: tables, JSON, progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, indent=2))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], right: Collection[str] = ()) -> None:
+    """Aligned columns under a header; the columns named in `right` are aligned right."""
+    cells = [list(map(str, row)) for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (c.rjust(w) if h in right else c.ljust(w) for c, w, h in zip(row, widths, header, strict=True))
+        return "  ".join(padded).rstrip()
+
+    print(line(cells[0]))
+    print("  ".join("-" * width for width in widths))
+    for row in cells[1:]:
+        print(line(row))
+
+
+class Progress:
+    """What long work is doing: a spinner on a terminal, plain lines elsewhere. All of it goes to stderr."""
+
+    def __init__(self, verbose: bool = False, quiet: bool = False) -> None:
+        self.verbose = verbose
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+
+    def note(self, text: str) -> None:
+        """A line, unless quiet."""
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def detail(self, text: str) -> None:
+        """A line under -v."""
+        if self.verbose:
+            self.note(text)
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Show that something is under way."""
+        if self._quiet:
+            yield
+        elif self._terminal:
+            from rich.console import Console
+
+            with Console(stderr=True).status(text):
+                yield
+        else:
+            self.note(f"{text} ...")
+            yield
+
+
+def sizes(shape: Sequence[int]) -> str:
+    """1x3x224x224."""
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

@@ -1,0 +1,41 @@
+"""How far an array lies from its reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`error` is max|got - expected| / max|expected| over the finite elements; `problem` says in words what no
+    number can: another shape, another element type, NaN or infinity in other places."""
+
+    error: float
+    problem: str = ""
+
+    def within(self, tolerance: float) -> bool:
+        return not self.problem and self.error <= tolerance
+
+
+def compare(got: np.ndarray, expected: np.ndarray) -> Difference:
+    """Compare an array with its reference. Integers and booleans must be equal (`error` is 0 or infinite)."""
+    if got.shape != expected.shape:
+        return Difference(np.inf, f"expected shape {_text(expected.shape)}, got {_text(got.shape)}")
+    if got.dtype != expected.dtype:
+        return Difference(np.inf, f"expected {expected.dtype}, got {got.dtype}")
+    if expected.dtype.kind != "f":
+        unequal = int((got != expected).sum())
+        return Difference(np.inf, f"{unequal} of {expected.size} elements differ") if unequal else Difference(0.0)
+    for what, test in (("NaN", np.isnan), ("+inf", np.isposinf), ("-inf", np.isneginf)):
+        if (wrong := int((test(got) != test(expected)).sum())) > 0:
+            return Difference(np.inf, f"{what} at other places: {wrong} of {expected.size} elements differ")
+    finite = np.isfinite(expected)
+    a, b = got[finite].astype(np.float64), expected[finite].astype(np.float64)
+    difference, scale = np.abs(a - b).max(initial=0.0), np.abs(b).max(initial=0.0)
+    return Difference(0.0 if difference == 0 else float(difference / scale) if scale else np.inf)
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) if shape else "scalar"

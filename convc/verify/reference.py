@@ -1,0 +1,69 @@
+"""The reference: onnxruntime on the CPU. With its graph optimisations off it computes every node as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+
+class ReferenceFailure(Exception):
+    """onnxruntime cannot load or run the model; the message is one line for the user."""
+
+
+class Reference:
+    """A model in onnxruntime. `outputs` names intermediate values to return in place of the model's outputs;
+    `optimise` turns its graph optimisations on, for timings; `threads` 0 means one a core."""
+
+    def __init__(
+        self,
+        model: str | Path | onnx.ModelProto,
+        *,
+        outputs: Sequence[str] = (),
+        optimise: bool = False,
+        threads: int = 0,
+    ) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # what it has to say is in the exceptions
+        options.intra_op_num_threads = threads
+        level = ort.GraphOptimizationLevel
+        options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+        if not isinstance(model, onnx.ModelProto) and outputs:
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path", str(Path(model).parent)
+            )
+            model = onnx.load(model, load_external_data=False)
+        source = select_outputs(model, outputs).SerializeToString() if isinstance(model, onnx.ModelProto) else model
+        try:
+            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise ReferenceFailure(f"onnxruntime cannot load the model: {_first_line(error)}") from error
+        self.output_names = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs by name. Raises ReferenceFailure."""
+        try:
+            results = self._session.run(None, dict(inputs))
+        except Exception as error:  # as above
+            raise ReferenceFailure(f"onnxruntime cannot run the model: {_first_line(error)}") from error
+        return dict(zip(self.output_names, map(np.asarray, results), strict=True))
+
+
+def select_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """The model with other values as its outputs (types left to shape inference); as it is if none are named."""
+    if not outputs:
+        return model
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    known = {value.name: value for value in (*model.graph.output, *model.graph.value_info)}
+    del changed.graph.output[:]
+    changed.graph.output.extend(known.get(name, onnx.ValueInfoProto(name=name)) for name in outputs)
+    return changed
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

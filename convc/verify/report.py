@@ -1,0 +1,112 @@
+"""The verdict on an executable: its outputs beside the reference's, over several seeded inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convc.verify.compare import Difference, compare
+from convc.verify.inputs import random_inputs
+
+if TYPE_CHECKING:
+    from convc.ir.signature import Signature
+
+TOLERANCE = 1e-4
+"""max|diff|/max|ref| that a whole network in float32 may reach: sums of a few thousand terms in another order."""
+
+Network = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+"""Arrays by name in, arrays by name out."""
+
+
+@dataclass(frozen=True)
+class OutputReport:
+    """The worst of an output over all samples. `problem` is empty unless something but the error is wrong."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    error: float
+    passed: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found."""
+
+    outputs: tuple[OutputReport, ...]
+    samples: int
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        return all(output.passed for output in self.outputs)
+
+    @property
+    def error(self) -> float:
+        """The largest max|diff|/max|ref| of all outputs."""
+        return max((output.error for output in self.outputs), default=0.0)
+
+    def summary(self) -> str:
+        """One line: the verdict, and what is wrong first if anything is."""
+        head = f"max|diff|/max|ref| {self.error:.1e} over {self.samples} samples, tolerance {self.tolerance:.0e}"
+        for output in self.outputs:
+            if not output.passed:
+                return f"output '{output.name}' differs from onnxruntime's: {output.problem or head}"
+        return f"agrees with onnxruntime: {head}"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Table cells, a row an output."""
+        return [
+            (
+                output.name,
+                "x".join(map(str, output.shape)) or "scalar",
+                output.dtype,
+                "-" if output.problem else f"{output.error:.2e}",
+                "ok" if output.passed else "FAILED" + (f": {output.problem}" if output.problem else ""),
+            )
+            for output in self.outputs
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; an infinite error becomes None."""
+        outputs = [asdict(output) for output in self.outputs]
+        for output in outputs:
+            output["error"] = output["error"] if np.isfinite(output["error"]) else None
+        return {"passed": self.passed, "samples": self.samples, "tolerance": self.tolerance, "outputs": outputs}
+
+
+def verify(
+    network: Network,
+    reference: Network,
+    signature: Signature,
+    *,
+    samples: int = 3,
+    tolerance: float = TOLERANCE,
+    on_sample: Callable[[int], None] = lambda seed: None,
+) -> Report:
+    """Run both on inputs of the seeds 0 .. samples-1 and compare every output of the reference.
+
+    Raises whatever either of them raises.
+    """
+    worst: dict[str, tuple[np.ndarray, Difference]] = {}
+    for seed in range(samples):
+        on_sample(seed)
+        inputs = random_inputs(signature, seed)
+        got, expected = network(inputs), reference(inputs)
+        for name, array in expected.items():
+            found = compare(np.asarray(got[name]), array) if name in got else Difference(np.inf, "is missing")
+            if name not in worst or _rank(found) > _rank(worst[name][1]):
+                worst[name] = array, found
+    outputs = tuple(
+        OutputReport(name, array.shape, str(array.dtype), found.error, found.within(tolerance), found.problem)
+        for name, (array, found) in worst.items()
+    )
+    return Report(outputs, samples, tolerance)
+
+
+def _rank(difference: Difference) -> tuple[bool, float]:
+    return bool(difference.problem), difference.error
