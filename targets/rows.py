@@ -34,15 +34,24 @@ class Width:
 
 class Rows:
     """A tensor of `shape` reduced over `axes`. An index by runs is a pair of lists: along the kept runs, and along
-    the reduced ones."""
+    the reduced ones. An axis of extent 1 belongs to the run that it stands in or follows."""
 
     def __init__(self, shape: Sequence[int], axes: Sequence[int]) -> None:
         self.shape = shape
         self.reduced = [axis in axes for axis in range(len(shape))]
-        runs = [list(run) for _, run in groupby(range(len(shape)), key=self.reduced.__getitem__)]
-        self.kept_runs = [run for run in runs if not self.reduced[run[0]]]
-        self.reduced_runs = [run for run in runs if self.reduced[run[0]]]
-        self.runs = runs
+        found = [reduced for reduced, size in zip(self.reduced, shape) if size > 1]
+        in_run, last = [], found[0] if found else False
+        for reduced, size in zip(self.reduced, shape):
+            last = reduced if size > 1 else last
+            in_run.append(last)
+        self.runs = [list(run) for _, run in groupby(range(len(shape)), key=in_run.__getitem__)]
+        self.kept_runs = [run for run in self.runs if not in_run[run[0]]]
+        self.reduced_runs = [run for run in self.runs if in_run[run[0]]]
+
+    @property
+    def innermost_is_kept(self) -> bool:
+        """Whether neighbours in memory belong to different rows."""
+        return self.runs[-1] in self.kept_runs
 
     @property
     def kept(self) -> list[int]:
@@ -212,7 +221,7 @@ def arg_reduce(emitter: Emitter, op: ArgReduceOp, width: Width | None = None) ->
     def position(kept: Sequence[Any], over: Sequence[Any]) -> Any:
         # NaN equals nothing: the position must stay inside the axis even then.
         nowhere = tirx.const(0 if last else size - 1, "int32")
-        return tirx.Select(x(kept, over) == extreme(kept), tirx.Cast("int32", over[0]), nowhere)
+        return tirx.Select(x(kept, over) == extreme(kept), tirx.Cast("int32", over[0] if over else 0), nowhere)
 
     place = rows.reduction(emitter, position, MAXIMUM if last else MINIMUM, "place", width)
     emitter.bind_element(
@@ -242,7 +251,7 @@ def softmax(emitter: Emitter, op: SoftmaxOp, width: Width | None = None) -> None
         emitter.bind_element(op.result, logarithm)
         return
     extents = [prod(rows.shape[axis] for axis in run) for run in rows.runs]
-    is_kept = [not rows.reduced[run[0]] for run in rows.runs]
+    is_kept = [run in rows.kept_runs for run in rows.runs]
 
     def exponential(*flat: Any) -> Any:
         emitter.bind_axes(flat, extents)

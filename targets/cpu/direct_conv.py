@@ -14,7 +14,7 @@ from convc.ir.layout import blocked_activation, blocked_weight
 from convc.ir.neural import ConvOp
 from convc.targets.cpu.buffers import BufferEmitter, build, elementwise_epilogue
 from convc.targets.cpu.contraction import Axis, Contraction, emit
-from convc.targets.cpu.window import channel_block
+from convc.targets.cpu.loops import channel_block
 from convc.targets.emit import dtype_of
 from convc.targets.target import Target
 from convc.targets.template import Config

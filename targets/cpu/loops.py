@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tvm import s_tir
+from tvm import s_tir, tirx
 
 from convc.ir.attributes import layout_of, shape_of
 from convc.ir.data import CastOp
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.kernel import KernelOp
+from convc.ir.layout import Layout, blocked_activation
 from convc.targets.target import Target
 
 PARALLEL_VECTORS = 1 << 15
@@ -33,6 +34,19 @@ def pointwise_epilogue(kernel: KernelOp) -> bool:
     return shape_of(result) == shape_of(value) and layout_of(result) == layout_of(value)
 
 
+def channel_block(layout: Layout | None) -> int:
+    """The block size of NC..{b}c, or 0 for any other layout."""
+    if layout is None or len(layout.blocks) != 1:
+        return 0
+    block = layout.blocks[0][1]
+    return block if layout == blocked_activation(layout.rank, block) else 0
+
+
+def even_tile(extent: int, limit: int) -> int:
+    """The largest tile within the limit that splits an extent into nearly equal tiles: 17 by 7 gives 6, 6, 5."""
+    return -(-extent // -(-extent // max(1, limit)))
+
+
 def parallel(schedule: s_tir.Schedule, loops: Sequence[Any], work: int, target: Target) -> Any:
     """Fuse some loops into one, and run it in parallel if `work` scalar operations are worth waking threads for.
     TVM allows this before a reduction inside is decomposed, not after."""
@@ -51,22 +65,27 @@ def vectorize(schedule: s_tir.Schedule, loop: Any, target: Target, dtype: str) -
     schedule.vectorize(loop)
 
 
-def local_tile(schedule: s_tir.Schedule, block: Any, reductions: int, unrolled_taps: int) -> Any:
-    """Make of a reduction block that was computed at a tile loop a register tile: its last `reductions` loops go
-    outside its spatial ones, which are unrolled, the innermost vectorised. The buffer keeps the scope that it has:
-    TVM puts small buffers on the stack only in the global scope, and LLVM moves those into registers."""
-    loops = schedule.get_loops(block)
-    rank = len(schedule.get(block).iter_vars) - reductions
-    spatial, taps = loops[-reductions - rank : -reductions], loops[-reductions:]
+def reduction_loops(schedule: s_tir.Schedule, block: Any) -> tuple[list[Any], list[Any]]:
+    """The innermost loops of a block that has one loop an axis: over its spatial axes, over its reduction axes."""
+    kinds = [axis.iter_type == tirx.IterVar.DataPar for axis in schedule.get(block).iter_vars]
+    loops = schedule.get_loops(block)[-len(kinds) :]
+    return (
+        [loop for loop, spatial in zip(loops, kinds, strict=True) if spatial],
+        [loop for loop, spatial in zip(loops, kinds, strict=True) if not spatial],
+    )
+
+
+def local_tile(schedule: s_tir.Schedule, block: Any, unrolled_taps: int) -> None:
+    """Make of a reduction block that was computed at a tile loop a register tile: its reduction loops, the last
+    `unrolled_taps` unrolled, go outside its spatial ones, which are unrolled too, the innermost vectorised. The
+    buffer keeps the scope that it has: TVM puts buffers of less than 1 KiB on the stack only in the global scope,
+    and LLVM moves those into registers. Elsewhere each tile would ask the runtime for memory."""
+    spatial, taps = reduction_loops(schedule, block)
     schedule.reorder(*taps, *spatial)
-    for loop in taps[reductions - unrolled_taps :]:
-        schedule.unroll(loop)
-    for loop in spatial[:-1]:
+    for loop in (*taps[len(taps) - unrolled_taps :], *spatial[:-1]):
         schedule.unroll(loop)
     schedule.vectorize(spatial[-1])
-    init = schedule.decompose_reduction(block, taps[0])
-    loops = schedule.get_loops(init)
-    for loop in loops[-rank:-1]:
+    loops = schedule.get_loops(schedule.decompose_reduction(block, taps[0]))
+    for loop in loops[-len(spatial) : -1]:
         schedule.unroll(loop)
     schedule.vectorize(loops[-1])
-    return init

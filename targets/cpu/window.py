@@ -15,10 +15,16 @@ from tvm import s_tir, tirx
 
 from convc.ir.attributes import layout_of, shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import Layout, blocked_activation
 from convc.ir.neural import ConvOp, PoolOp
 from convc.targets.anchors import conv, pool
-from convc.targets.cpu.loops import local_tile, parallel, pointwise_epilogue, vectorize
+from convc.targets.cpu.loops import (
+    channel_block,
+    even_tile,
+    local_tile,
+    parallel,
+    pointwise_epilogue,
+    vectorize,
+)
 from convc.targets.emit import Emitter, dtype_of
 from convc.targets.target import Target
 from convc.targets.template import Config
@@ -85,7 +91,7 @@ class BlockedWindow:
         schedule.compute_at(block, tiles, preserve_unit_loops=True)
         parallel(schedule, outer, prod(shape_of(op.result)) * prod(window_of(op)), target)
         taps = len(window_of(op))
-        local_tile(schedule, block, taps, unrolled_taps=taps if config["unroll"] else 1)
+        local_tile(schedule, block, unrolled_taps=taps if config["unroll"] else 1)
         for loop in (*rows, inner):
             schedule.unroll(loop)
         vectorize(schedule, lanes, target, dtype_of(op.result))
@@ -95,16 +101,3 @@ class BlockedWindow:
 def window_of(op: ConvOp | PoolOp) -> tuple[int, ...]:
     """The spatial extents of a convolution's or pool's window."""
     return tuple(op.kernel.get_values()) if isinstance(op, PoolOp) else shape_of(op.w)[2:]
-
-
-def channel_block(layout: Layout | None) -> int:
-    """The block size of NC..{b}c, or 0 for any other layout."""
-    if layout is None or len(layout.blocks) != 1:
-        return 0
-    block = layout.blocks[0][1]
-    return block if layout == blocked_activation(layout.rank, block) else 0
-
-
-def even_tile(extent: int, limit: int) -> int:
-    """The largest tile within the limit that splits an extent into nearly equal tiles: 17 by 7 gives 6, 6, 5."""
-    return -(-extent // -(-extent // max(1, limit)))
