@@ -1,0 +1,82 @@
+"""The verdict over several seeded inputs."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from convc.verify import Reference, ReferenceFailure, random_inputs, verify
+
+SIGNATURE = [("x", (2, 3), np.dtype("float32")), ("i", (4,), np.dtype("int64"))]
+
+
+def double(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"y": inputs["x"] * 2, "j": inputs["i"] + 1}
+
+
+def test_inputs_follow_the_seed() -> None:
+    first, again, other = (random_inputs(SIGNATURE, seed) for seed in (0, 0, 1))
+    assert np.array_equal(first["x"], again["x"])
+    assert not np.array_equal(first["x"], other["x"])
+    assert first["x"].dtype == np.float32
+    assert first["i"].shape == (4,)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "uint8", "int8", "int32", "bool"])
+def test_every_element_type_has_inputs(dtype: str) -> None:
+    (array,) = random_inputs([("x", (100,), np.dtype(dtype))], 0).values()
+    assert array.dtype == dtype
+    assert len(np.unique(array)) > 1
+
+
+def test_agreement_passes() -> None:
+    report = verify(double, double, SIGNATURE)
+    assert report.passed
+    assert [output.name for output in report.outputs] == ["y", "j"]
+    assert "over 3 samples" in report.summary()
+
+
+def test_one_bad_output_in_one_sample_fails() -> None:
+    calls = 0
+
+    def wrong(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        nonlocal calls
+        calls += 1
+        result = double(inputs)
+        if calls == 2:
+            result["y"] = result["y"] * np.float32(1.01)
+        return result
+
+    report = verify(wrong, double, SIGNATURE)
+    assert [output.passed for output in report.outputs] == [False, True]
+    assert report.error == pytest.approx(0.01, rel=1e-3)
+    assert "output 'y' differs" in report.summary()
+    assert report.to_dict()["passed"] is False
+
+
+def test_a_missing_output_fails() -> None:
+    report = verify(lambda inputs: {"y": double(inputs)["y"]}, double, SIGNATURE)
+    assert not report.passed
+    assert "is missing" in report.summary()
+    assert report.to_dict()["outputs"][1]["error"] is None
+
+
+def model() -> onnx.ModelProto:
+    nodes = [helper.make_node("Neg", ["x"], ["t"]), helper.make_node("Exp", ["t"], ["y"])]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3]) for name in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def test_the_reference_runs_a_model_and_any_value_in_it() -> None:
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_allclose(Reference(model())({"x": x})["y"], np.exp(-x), rtol=1e-6)
+    assert set(Reference(model(), outputs=["t", "y"])({"x": x})) == {"t", "y"}
+
+
+def test_what_onnxruntime_refuses_is_one_line() -> None:
+    with pytest.raises(ReferenceFailure, match="onnxruntime cannot run the model") as failure:
+        Reference(model())({"x": np.ones((2, 4), np.float32)})
+    assert "\n" not in str(failure.value)
