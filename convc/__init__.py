@@ -15,8 +15,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convc.api import VerificationError, compile
+    from convc.api import compile
     from convc.runtime import ArtifactError, Executable, InputError, load
+    from convc.verify import VerificationError
 
 __version__ = "0.1.0"
 __all__ = ["ArtifactError", "Executable", "InputError", "VerificationError", "__version__", "compile", "load"]
@@ -25,7 +26,7 @@ _HOME = {
     "ArtifactError": "convc.runtime",
     "Executable": "convc.runtime",
     "InputError": "convc.runtime",
-    "VerificationError": "convc.api",
+    "VerificationError": "convc.verify",
     "compile": "convc.api",
     "load": "convc.runtime",
 }

@@ -1,16 +1,20 @@
 """Comparison with onnxruntime, and the search for the node where the two part."""
 
+from convc.verify.bisect import Finding, bisect
 from convc.verify.compare import Difference, compare
 from convc.verify.inputs import random_inputs
 from convc.verify.reference import Reference, ReferenceFailure
-from convc.verify.report import OutputReport, Report, verify
+from convc.verify.report import OutputReport, Report, VerificationError, verify
 
 __all__ = [
     "Difference",
+    "Finding",
     "OutputReport",
     "Reference",
     "ReferenceFailure",
     "Report",
+    "VerificationError",
+    "bisect",
     "compare",
     "random_inputs",
     "verify",
