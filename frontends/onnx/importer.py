@@ -2,53 +2,68 @@
 
 Nodes are taken in order. A value is either known now (an array) or an SSA value of static shape. A node whose
 inputs are all known is evaluated with onnx's reference implementation, and so is `Shape` of anything: exporters'
-shape arithmetic never reaches the IR.
+shape arithmetic never reaches the IR. Model-local functions, the branches of an `If` and operators that the standard
+defines by others are converted where they are called, in a scope of their own.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, Region, SSAValue
+from xdsl.utils.exceptions import VerifyException
 
 from convc.frontends.onnx import (  # noqa: F401 - importing a family registers its converters
+    activation,
+    arithmetic,
     convolution,
-    elementwise,
+    einsum,
+    gathering,
+    generating,
+    microsoft,
     movement,
     normalisation,
+    pooling,
+    products,
+    quantisation,
     reduction,
     resize,
+    slicing,
 )
-from convc.frontends.onnx.folding import fold
-from convc.frontends.onnx.loading import Initializers, check, load, opset
+from convc.frontends.onnx.calls import called, local_functions
+from convc.frontends.onnx.folding import Evaluator, evaluates
+from convc.frontends.onnx.inputs import MAX_ELEMENTS, input_types
+from convc.frontends.onnx.loading import check, load, opsets
 from convc.frontends.onnx.problem import ImportProblem
-from convc.frontends.onnx.registry import Node, Value, find_converter, problem
-from convc.ir.attributes import shape_of, tensor
+from convc.frontends.onnx.refusals import Refusals
+from convc.frontends.onnx.registry import Node, Value, find_converter, static_dtype, static_shape
+from convc.frontends.onnx.schemas import check_node, function_body, has_function_body
+from convc.frontends.onnx.scope import Known, Refused, Scope, names_read, refused
+from convc.frontends.onnx.tensors import Initializers
+from convc.ir.attributes import element_type, tensor
 from convc.ir.data import ConstantOp, WeightOp
 from convc.ir.dialect import CompilerContext
-from convc.ir.dtypes import from_numpy
+from convc.ir.dtypes import from_numpy, to_numpy
 from convc.ir.signature import INPUT_NAMES, OUTPUT_NAMES
-
-_MAX_ELEMENTS = 1 << 31  # of one tensor: more than any network needs, less than an index can hold
 
 
 def import_model(
     model: str | Path | onnx.ModelProto,
     context: CompilerContext,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
 ) -> ModuleOp:
     """The module of an ONNX model, its weights put into the context's store.
 
-    `shapes` gives inputs their shapes where the model leaves them symbolic. Raises ImportProblem.
+    `shapes` gives inputs their shapes where the model leaves them symbolic. `constants` are inputs whose values are
+    known now: they leave the signature. Raises ImportProblem.
     """
     folder = None
     if isinstance(model, onnx.ModelProto):
@@ -58,170 +73,234 @@ def import_model(
         path = Path(model)
         folder, name = path.parent, path.stem
         model = load(path)
-    return Importer(model, context, folder, shapes or {}).module(name)
+    return Importer(model, context, folder).module(name, shapes or {}, constants or {})
 
 
 class Importer:
-    """One import: the values known so far, and the block that operations are appended to."""
+    """One import: the block that operations are appended to, and what could not be imported so far."""
 
-    def __init__(
-        self,
-        model: onnx.ModelProto,
-        context: CompilerContext,
-        folder: Path | None,
-        shapes: Mapping[str, Sequence[int]],
-    ) -> None:
-        self.graph = model.graph
-        self.opset = opset(model)
-        self.context = context
-        self.shapes = shapes
-        self.folder = folder
-        self.initializers = Initializers({t.name: t for t in self.graph.initializer}, folder)
-        self.values: dict[str, Value] = {}
-        self.block = Block()
+    def __init__(self, model: onnx.ModelProto, context: CompilerContext, folder: Path | None) -> None:
+        self._model = model
+        self._functions = local_functions(model)
+        self._context = context
+        self._folder = folder
+        self._evaluator = Evaluator(folder)
+        self._refusals = Refusals()
+        self._block = Block()
         self._materialised: dict[int, tuple[np.ndarray, SSAValue]] = {}
-        self._names: dict[int, str] = {}
+        self._names: dict[int, tuple[np.ndarray, str]] = {}
 
-    def module(self, name: str) -> ModuleOp:
-        self._report_unsupported()
-        inputs = self._inputs()
-        for value, argument in zip(inputs, self.block.args, strict=True):
-            self.values[value.name] = argument
-        self._convert(self.graph.node)
-        outputs = [value.name for value in self.graph.output]
-        results = [self.materialise(self._lookup(output), output) for output in outputs]
-        self.append(ReturnOp(*results))
-        types = ([argument.type for argument in self.block.args], [result.type for result in results])
-        function = FuncOp("main", types, Region([self.block]))
-        function.attributes[INPUT_NAMES] = ArrayAttr([StringAttr(value.name) for value in inputs])
+    def module(self, name: str, shapes: Mapping[str, Sequence[int]], constants: Mapping[str, np.ndarray]) -> ModuleOp:
+        """The module, called `name`. Raises ImportProblem."""
+        graph = self._model.graph
+        scope = self._scope(graph, opsets(self._model))
+        inputs = self._bind_inputs(scope, shapes, constants)
+        self._convert(scope)
+        self._refusals.raise_any()
+        outputs = list(dict.fromkeys(output.name for output in graph.output))
+        results = [self._output(name, scope) for name in outputs]
+        self._block.add_op(ReturnOp(*results))
+        types = ([argument.type for argument in self._block.args], [result.type for result in results])
+        function = FuncOp("main", types, Region([self._block]))
+        function.attributes[INPUT_NAMES] = ArrayAttr([StringAttr(input_) for input_ in inputs])
         function.attributes[OUTPUT_NAMES] = ArrayAttr([StringAttr(output) for output in outputs])
         return ModuleOp([function], sym_name=StringAttr(name))
 
-    # Inputs
+    def _output(self, name: str, scope: Scope) -> SSAValue:
+        try:
+            value = self._known(name, scope)
+        except ValueError as error:
+            raise ImportProblem(f"an output of the graph {error}") from None
+        if not isinstance(value, SSAValue | np.ndarray):  # a function returns an input that its call leaves out
+            raise ImportProblem(f"expected a value for every output of the graph, '{name}' has none")
+        try:
+            return self.materialise(value, name)
+        except ValueError as error:
+            raise ImportProblem(f"output '{name}': {error}") from None
 
-    def _inputs(self) -> list[onnx.ValueInfoProto]:
-        inputs = [value for value in self.graph.input if value.name not in self.initializers]
-        names = [value.name for value in inputs]
-        if unknown := [name for name in self.shapes if name not in names]:
-            raise ImportProblem(f"a shape is given for '{unknown[0]}', but the inputs are {', '.join(names)}")
-        for value in inputs:
-            shape = self._input_shape(value)
-            try:
-                dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-                element = from_numpy(dtype)
-            except (KeyError, ValueError):
-                kind = value.type.tensor_type.elem_type
-                raise ImportProblem(f"input '{value.name}' has the element type {kind}, which convc lacks") from None
-            self.block.insert_arg(tensor(element, shape), len(self.block.args))
-        return inputs
-
-    def _input_shape(self, value: onnx.ValueInfoProto) -> tuple[int, ...]:
-        if not value.type.HasField("tensor_type"):
-            raise ImportProblem(f"input '{value.name}' is not a tensor")
-        declared: list[int | str] = [
-            dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param or "?"
-            for dim in value.type.tensor_type.shape.dim
-        ]
-        known = value.type.tensor_type.HasField("shape")
-        text = "x".join(map(str, declared)) if known else "unknown"
-        given = self.shapes.get(value.name)
-        if given is None:
-            if known and all(isinstance(dim, int) for dim in declared):
-                given = [int(dim) for dim in declared]
+    def _bind_inputs(
+        self, scope: Scope, shapes: Mapping[str, Sequence[int]], constants: Mapping[str, np.ndarray]
+    ) -> list[str]:
+        """Make arguments of the inputs; the names of those that the signature keeps."""
+        # Up to IR version 3 weights are listed among the inputs; later, a listed weight is a default, which is taken.
+        values = [value for value in self._model.graph.input if value.name not in scope.initializers]
+        shapes = {**shapes, **{name: np.shape(array) for name, array in constants.items()}}
+        for name, type_ in input_types(values, shapes, scope.initializers).items():
+            if name in constants:
+                expected, array = to_numpy(element_type(type_)), np.asarray(constants[name])
+                if array.dtype != expected:
+                    raise ImportProblem(f"expected {expected} for the constant input '{name}', got {array.dtype}")
+                scope.values[name] = array
             else:
-                example = "x".join(str(dim) if isinstance(dim, int) else "1" for dim in declared) or "1x3x224x224"
-                raise ImportProblem(
-                    f"input '{value.name}' has the symbolic shape {text}: fix it with --shape {value.name}={example}"
-                )
-        shape = tuple(int(size) for size in given)
-        fits = not known or (
-            len(shape) == len(declared)
-            and all(not isinstance(dim, int) or dim == size for dim, size in zip(declared, shape))
+                argument = self._block.insert_arg(type_, len(self._block.args))
+                argument.name_hint = _hint(name)
+                scope.values[name] = _simplest(argument)
+        return [value.name for value in values if value.name not in constants]
+
+    # Scopes
+
+    def _scope(self, graph: onnx.GraphProto, versions: Mapping[str, int], outer: Scope | None = None) -> Scope:
+        return Scope(
+            nodes=graph.node,
+            opsets=versions,
+            initializers=Initializers({tensor.name: tensor for tensor in graph.initializer}, self._folder),
+            used=names_read(graph.node, (output.name for output in graph.output)),
+            attributes=outer.attributes if outer else None,
+            outer=outer,
         )
-        if not fits or any(size < 1 for size in shape):
-            raise ImportProblem(f"input '{value.name}' has the shape {text}, got {'x'.join(map(str, shape))}")
-        if prod(shape) > _MAX_ELEMENTS:
-            raise ImportProblem(f"input '{value.name}' of shape {'x'.join(map(str, shape))} is too large")
-        return shape
+
+    def _branch(self, node: onnx.NodeProto, condition: Known, scope: Scope) -> list[Known] | None:
+        """The outputs of the branch that an `If` takes; its nodes become part of the graph."""
+        if isinstance(condition, Refused):
+            return None
+        if not isinstance(condition, np.ndarray) or condition.size != 1:
+            raise ValueError("expected a constant condition, it is computed at run time")
+        name = "then_branch" if condition.reshape(())[()] else "else_branch"
+        graph = next(attribute.g for attribute in node.attribute if attribute.name == name)
+        inner = self._scope(graph, scope.opsets, scope)
+        self._convert(inner)
+        return [self._known(output.name, inner) for output in graph.output]
+
+    def _call(
+        self, function: onnx.FunctionProto, node: onnx.NodeProto, inputs: Sequence[Known], scope: Scope
+    ) -> list[Known]:
+        """The outputs of a function, its body converted in place of the call."""
+        if len(inputs) > len(function.input) or len(node.output) > len(function.output):
+            takes = f"{len(function.input)} inputs and {len(function.output)} outputs"
+            raise ValueError(f"its function has {takes}, it has {len(inputs)} and {len(node.output)}")
+        inner = Scope(
+            nodes=function.node,
+            opsets={**scope.opsets, **{domain: version for domain, version in opsets(function).items() if version}},
+            initializers=Initializers({}, None),
+            used=names_read(function.node, function.output),
+            attributes={attribute.name: attribute for attribute in (*function.attribute_proto, *node.attribute)},
+            values=dict(zip_longest(function.input, inputs)),
+        )
+        self._convert(inner)
+        return [self._known(name, inner) if wanted else None for wanted, name in zip(node.output, function.output)]
 
     # Nodes
 
-    def _report_unsupported(self) -> None:
-        missing: dict[str, list[str]] = defaultdict(list)
-        for node in self.graph.node:
-            if find_converter(node.domain, node.op_type) is None:
-                name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-                missing[name].append(node.name or (node.output[0] if node.output else "?"))
-        if missing:
-            lines = [
-                f"{op} ({len(nodes)}: {', '.join(nodes[:3])}{', ...' if len(nodes) > 3 else ''})"
-                for op, nodes in missing.items()
-            ]
-            raise ImportProblem(f"unsupported operators: {'; '.join(lines)}")
-
-    def _convert(self, nodes: Sequence[onnx.NodeProto]) -> None:
-        for proto in nodes:
-            inputs = [self._lookup(name, proto) if name else None for name in proto.input]
-            function = find_converter(proto.domain, proto.op_type)
-            assert function is not None
+    def _convert(self, scope: Scope) -> None:
+        for proto in scope.nodes:
+            node = scope.bound(proto)
             try:
-                results = fold(proto, inputs, self.opset, self.folder)
-                if results is None:
-                    converted = function(Node(proto, inputs, self))
-                    results = converted if isinstance(converted, list | tuple) else [converted]
-            except ImportProblem:
-                raise
-            except ValueError as error:
-                raise problem(proto, error) from None
-            for name, value in zip(proto.output, results):
-                self._define(name, value, proto)
+                inputs = [self._known(name, scope) if name else None for name in node.input]
+            except (ImportProblem, ValueError) as error:
+                self._refusals.refuse(node, error)
+                inputs = [Refused.COMPUTED]
+            results = self._results(node, inputs, scope)
+            if results is None:
+                results = [refused(node, inputs)] * len(node.output)
+            self._define(node, results, scope)
 
-    def _define(self, name: str, value: Value, node: onnx.NodeProto) -> None:
-        if not name:
-            return
-        if name in self.values or name in self.initializers:
-            raise problem(node, f"defines '{name}', which is defined already")
-        shape = value.shape if isinstance(value, np.ndarray) else shape_of(value)
-        if prod(shape) > _MAX_ELEMENTS:
-            raise problem(node, f"its result '{name}' of shape {'x'.join(map(str, shape))} is too large")
+    def _results(self, node: onnx.NodeProto, inputs: Sequence[Known], scope: Scope) -> Sequence[Known] | None:
+        """The values of a node's outputs; None where it cannot be imported, which is noted."""
+        try:
+            if function := self._functions.get(called(node)):
+                return self._call(function, node, inputs, scope)
+            opset = scope.opsets.get("" if node.domain == "ai.onnx" else node.domain, 0)
+            branches = node.op_type == "If" and node.domain in ("", "ai.onnx")
+            converter = find_converter(node.domain, node.op_type)
+            if branches or converter or evaluates(node) or has_function_body(node, opset):
+                check_node(node, opset)
+                return self._branch(node, inputs[0], scope) if branches else self._operator(node, inputs, opset, scope)
+            self._refusals.unsupported(node)
+        except Exception as error:  # a malformed node may trip its converter anywhere
+            self._refusals.refuse(node, error)
+        return None
+
+    def _operator(
+        self, node: onnx.NodeProto, inputs: Sequence[Known], opset: int, scope: Scope
+    ) -> Sequence[Known] | None:
+        converter = find_converter(node.domain, node.op_type)
+        values = [value for value in inputs if not isinstance(value, Refused)]
+        if len(values) < len(inputs):
+            # Whether the reference could have evaluated it depends on what was refused: in doubt, it could not.
+            static = evaluates(node) and refused(node, inputs) is Refused.STATIC
+            if not (converter or static or has_function_body(node, opset)):
+                self._refusals.unsupported(node)
+            return None
+        if (folded := self._evaluator.fold(node, values, opset)) is not None:
+            return folded
+        if converter:
+            wanted = [name in scope.used for name in node.output]
+            converted = converter(Node(node, values, opset, wanted, self))
+            results = [converted] if isinstance(converted, SSAValue | np.ndarray) else list(converted)
+            if len(results) < len(wanted) and any(wanted[len(results) :]):
+                name = node.output[wanted.index(True, len(results))]
+                raise ValueError(f"its output '{name}' is used, which convc does not compute")
+            return results
+        if body := function_body(node, values, opset):
+            return self._call(body, node, inputs, scope)
+        self._refusals.unsupported(node)
+        return None
+
+    def _define(self, node: onnx.NodeProto, results: Sequence[Known], scope: Scope) -> None:
+        for name, value in zip(node.output, results):
+            if not name:
+                continue
+            if scope.defines(name):
+                self._refusals.refuse(node, ValueError(f"defines '{name}', which is defined already"))
+                continue
+            if isinstance(value, SSAValue | np.ndarray):
+                value = self._named(node, name, value)
+            scope.values[name] = value
+
+    def _named(self, node: onnx.NodeProto, name: str, value: Value) -> Value | Refused:
+        """A value with its name for weights and the text form; refused where it is too large to index."""
+        size = prod(max(size, 1) for size in static_shape(value))
+        if size > MAX_ELEMENTS:
+            reason = f"expected at most {MAX_ELEMENTS} elements, its result '{name}' has {size}"
+            self._refusals.refuse(node, ValueError(reason))
+            return Refused.COMPUTED
+        value = _simplest(value)
         if isinstance(value, np.ndarray):
-            self._names.setdefault(id(value), name)
-        elif not value.name_hint:
-            value.name_hint = _hint(name)
-        self.values[name] = value
+            self._names.setdefault(id(value), (value, name))
+        else:
+            value.name_hint = value.name_hint or _hint(name)
+        return value
 
-    def _lookup(self, name: str, node: onnx.NodeProto | None = None) -> Value:
-        if name in self.values:
-            return self.values[name]
-        if name in self.initializers:
-            array = self.values[name] = self.initializers[name]
-            self._names[id(array)] = name
-            return array
-        reason = f"value '{name}' is used before it is defined, or never is"
-        raise problem(node, reason) if node is not None else ImportProblem(reason)
+    def _known(self, name: str, scope: Scope) -> Known:
+        """What a name stands for. Raises ValueError where it is not defined, ImportProblem for a faulty weight."""
+        value = scope.find(name)
+        if isinstance(value, np.ndarray) and id(value) not in self._names:  # an initializer, seen first
+            self._names[id(value)] = (value, name)
+            self._evaluator.credit(value)
+        return value
 
     # What converters use
 
-    def append(self, op: Operation) -> Any:
-        """Append an operation to the function; its first result, if it has one."""
-        self.block.add_op(op)
-        return op.results[0] if op.results else None
+    def append(self, op: Operation) -> SSAValue:
+        """Append an operation that fits its operands; its first result. Raises ValueError."""
+        try:
+            op.verify()
+        except VerifyException as error:
+            raise ValueError(str(error)) from None
+        self._block.add_op(op)
+        return op.results[0]
 
     def materialise(self, value: Value, hint: str) -> SSAValue:
-        """An SSA value for a value: known arrays become splat constants (one element) or weights."""
+        """An SSA value for a value: known arrays become splat constants (one element, perhaps repeated) or weights."""
         if isinstance(value, SSAValue):
             return value
         if id(value) in self._materialised:
             return self._materialised[id(value)][1]
-        array = np.asarray(value)
-        type_ = tensor(from_numpy(array.dtype), array.shape)
-        if array.size == 1 and (array.dtype.kind in "fb" or abs(int(array.reshape(-1)[0])) <= 2**53):
-            result = self.append(ConstantOp(float(array.reshape(-1)[0]), type_))
+        type_ = tensor(from_numpy(value.dtype), value.shape)
+        splat = value.size == 1 or (value.size and not any(value.strides))
+        if splat and (value.dtype.kind in "fb" or abs(int(value.flat[0])) <= 2**53):
+            result = self.append(ConstantOp(float(value.flat[0]), type_))
         else:
-            name = self.context.weights.add(array, self._names.get(id(value), hint))
+            name = self._context.weights.add(value, self._names.get(id(value), (value, hint))[1])
             result = self.append(WeightOp(name, type_))
         self._materialised[id(value)] = (value, result)  # the array is kept so that its id stays its own
         return result
+
+
+def _simplest(value: Value) -> Value:
+    """A tensor without elements is known, whatever computes it."""
+    shape = static_shape(value)
+    return value if prod(shape) else np.empty(shape, static_dtype(value))
 
 
 def _hint(name: str) -> str:

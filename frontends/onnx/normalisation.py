@@ -6,97 +6,149 @@ from collections.abc import Sequence
 from math import prod
 
 import numpy as np
+from xdsl.dialects.builtin import Float16Type, f32
 from xdsl.ir import SSAValue
 
-from convc.frontends.onnx.movement import reshaped
-from convc.frontends.onnx.registry import Node, converter, normalise_axis
-from convc.ir.attributes import ReduceKind, shape_of
-from convc.ir.elementwise import ElementwiseOp
+from convc.frontends.onnx.registry import Node, converter, normalise_axes, normalise_axis
+from convc.ir.attributes import ReduceKind, element_type, shape_of
 from convc.ir.functions import Fn
-from convc.ir.neural import BatchNormOp, LRNOp, ReduceOp
+from convc.ir.neural import BatchNormOp, LRNOp
 
 
 @converter("BatchNormalization")
 def convert_batch_normalization(node: Node) -> SSAValue:
-    if node.attribute("training_mode", 0):
-        raise ValueError("it is in training mode: export the model for inference")
+    if node.attribute("training_mode", 0) or (node.opset < 7 and not node.attribute("is_test", 0)):
+        raise ValueError("expected a model for inference, its training mode is on")
     if not node.attribute("spatial", 1):
-        raise ValueError("spatial=0 (statistics for every element) is not supported")
-    return node.emit(BatchNormOp(*node.values()[:5], epsilon=node.attribute("epsilon", 1e-5)))
+        raise ValueError("expected statistics a channel (spatial=1), got spatial=0: one for every element")
+    # Statistics of float16 models are often float32: computed in their type, the last one's where they differ.
+    element = node.element(4)
+    operands = [node.cast(node.value(i), element) for i in range(5)]
+    y = node.emit(BatchNormOp(*operands, epsilon=node.attribute("epsilon", 1e-5)))
+    return node.cast(y, node.element(0))
 
 
 @converter("LRN")
 def convert_lrn(node: Node) -> SSAValue:
     parameters = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0}
-    return node.emit(
-        LRNOp(
-            node.value(0),
-            size=node.attribute("size"),
-            **{name: float(node.attribute(name, default)) for name, default in parameters.items()},
-        )
-    )
+    given = {name: float(node.attribute(name, default)) for name, default in parameters.items()}
+    return node.emit(LRNOp(node.value(0), size=node.attribute("size"), **given, result=None))
 
 
-def standardised(node: Node, x: SSAValue, axes: Sequence[int], epsilon: float) -> SSAValue:
+def widened(node: Node, x: SSAValue) -> SSAValue:
+    """float16 as float32: sums of squares leave the narrow range (ONNX's stash_type)."""
+    return node.cast(x, f32) if isinstance(element_type(x), Float16Type) else x
+
+
+def moments(node: Node, x: SSAValue, axes: Sequence[int]) -> tuple[SSAValue, SSAValue, SSAValue]:
+    """(mean, x - mean, variance) over some axes, which stay as 1."""
+    mean = node.reduce(ReduceKind.MEAN, x, axes)
+    centred = node.apply(Fn.SUB, x, mean)
+    squares = node.reduce(ReduceKind.SUM_SQUARE, centred, axes)
+    share = node.scalar(1 / prod(shape_of(x)[axis] for axis in axes), x)
+    return mean, centred, node.apply(Fn.MUL, squares, share)
+
+
+def deviation(node: Node, variance: SSAValue, epsilon: float) -> SSAValue:
+    """sqrt(variance + epsilon)"""
+    return node.apply(Fn.SQRT, node.apply(Fn.ADD, variance, node.scalar(epsilon, variance)))
+
+
+def standardised(node: Node, x: SSAValue, axes: Sequence[int]) -> SSAValue:
     """(x - mean) / sqrt(variance + epsilon), the moments taken over some axes."""
-    mean = node.emit(ReduceOp(ReduceKind.MEAN, x, axes))
-    centred = node.emit(ElementwiseOp(Fn.SUB, x, mean))
-    share = node.weight(np.array(1 / prod(shape_of(x)[axis] for axis in axes), node.dtype(0)), "share")
-    squares = node.emit(ReduceOp(ReduceKind.SUM_SQUARE, centred, axes))
-    variance = node.emit(ElementwiseOp(Fn.MUL, squares, share))
-    offset = node.weight(np.array(epsilon, node.dtype(0)), "epsilon")
-    deviation = node.emit(ElementwiseOp(Fn.SQRT, node.emit(ElementwiseOp(Fn.ADD, variance, offset))))
-    return node.emit(ElementwiseOp(Fn.DIV, centred, deviation))
+    _, centred, variance = moments(node, x, axes)
+    return node.apply(Fn.DIV, centred, deviation(node, variance, node.attribute("epsilon", 1e-5)))
 
 
-def _per_channel(node: Node, y: SSAValue, scale: SSAValue, shift: SSAValue | None) -> SSAValue:
-    """y * scale + shift with `[C]` vectors along axis 1."""
+def _per_channel(node: Node, y: SSAValue) -> SSAValue:
+    """y * scale + shift with the node's `[C]` vectors along axis 1."""
+    if len(shape_of(y)) < 3:
+        raise ValueError(f"expected an input [N, C, *S], got shape {shape_of(y)}")
     shape = [1, shape_of(y)[1], *[1] * (len(shape_of(y)) - 2)]
-    y = node.emit(ElementwiseOp(Fn.MUL, y, reshaped(node, scale, shape)))
-    return y if shift is None else node.emit(ElementwiseOp(Fn.ADD, y, reshaped(node, shift, shape)))
+    for position, fn in ((1, Fn.MUL), (2, Fn.ADD)):
+        if node.shape(position) != (shape[1],):
+            raise ValueError(f"expected a scale and a shift of shape {(shape[1],)}, got {node.shape(position)}")
+        y = node.apply(fn, y, node.reshape(node.cast(node.value(position), element_type(y)), shape))
+    return y
 
 
 @converter("InstanceNormalization")
 def convert_instance_normalization(node: Node) -> SSAValue:
-    axes = range(2, len(node.shape(0)))
-    y = standardised(node, node.value(0), axes, node.attribute("epsilon", 1e-5))
-    return _per_channel(node, y, node.value(1), node.value(2))
+    x = widened(node, node.value(0))
+    y = standardised(node, x, range(2, len(shape_of(x))))
+    return node.cast(_per_channel(node, y), node.element(0))
 
 
 @converter("GroupNormalization")
 def convert_group_normalization(node: Node) -> SSAValue:
     """Opset 18 scales by group, opset 21 by channel."""
     shape, groups = node.shape(0), node.attribute("num_groups")
-    if shape[1] % groups:
-        raise ValueError(f"{shape[1]} channels do not divide into {groups} groups")
-    grouped = reshaped(node, node.value(0), [shape[0], groups, prod(shape[1:]) // groups])
-    y = standardised(node, grouped, [2], node.attribute("epsilon", 1e-5))
-    if node.opset < 21:
-        y = _per_channel(node, y, node.value(1), node.value(2))
-        return reshaped(node, y, list(shape))
-    return _per_channel(node, reshaped(node, y, list(shape)), node.value(1), node.value(2))
+    if len(shape) < 2 or groups < 1 or shape[1] % groups:
+        raise ValueError(f"{shape[1:2]} channels do not divide into {groups} groups")
+    grouped = node.reshape(widened(node, node.value(0)), [shape[0], groups, prod(shape[1:]) // groups])
+    y = standardised(node, grouped, [2])
+    y = _per_channel(node, y) if node.opset < 21 else y
+    y = node.reshape(y, shape)
+    return node.cast(_per_channel(node, y) if node.opset >= 21 else y, node.element(0))
 
 
 @converter("LayerNormalization")
-def convert_layer_normalization(node: Node) -> SSAValue:
-    if any(node.outputs[1:]):
-        raise ValueError("its second and third outputs (Mean, InvStdDev) are not supported")
+def convert_layer_normalization(node: Node) -> list[SSAValue]:
+    """The second and third results are the mean and 1 / the deviation."""
     rank = len(node.shape(0))
     axes = range(normalise_axis(node.attribute("axis", -1), rank), rank)
-    y = standardised(node, node.value(0), axes, node.attribute("epsilon", 1e-5))
-    y = node.emit(ElementwiseOp(Fn.MUL, y, node.value(1)))
-    return node.emit(ElementwiseOp(Fn.ADD, y, node.value(2))) if node.has(2) else y
+    return layer_normalised(node, node.value(0), axes, 1, 2, epsilon=node.attribute("epsilon", 1e-5))
+
+
+def layer_normalised(
+    node: Node, x: SSAValue, axes: Sequence[int], scale: int, shift: int, *, epsilon: float
+) -> list[SSAValue]:
+    """(normalised, mean, 1 / deviation); scale and shift are at these positions among the inputs."""
+    element, x = element_type(x), widened(node, x)
+    mean, centred, variance = moments(node, x, axes)
+    root = deviation(node, variance, epsilon)
+    y = _scaled(node, node.apply(Fn.DIV, centred, root), scale, shift)
+    inverse = [node.apply(Fn.RECIPROCAL, root)] if any(node.wanted[2:]) else []
+    return [node.cast(y, element), mean, *inverse]
+
+
+@converter("RMSNormalization", "SimplifiedLayerNormalization")
+def convert_rms_normalization(node: Node) -> SSAValue:
+    """x / sqrt(mean(x^2) + epsilon) * scale"""
+    x, rank = widened(node, node.value(0)), len(node.shape(0))
+    axes = range(normalise_axis(node.attribute("axis", -1), rank), rank)
+    squares = node.reduce(ReduceKind.SUM_SQUARE, x, axes)
+    mean = node.apply(Fn.MUL, squares, node.scalar(1 / prod(shape_of(x)[axis] for axis in axes), x))
+    y = node.apply(Fn.DIV, x, deviation(node, mean, node.attribute("epsilon", 1e-5)))
+    return node.cast(_scaled(node, y, 1, 2), node.element(0))
+
+
+def _scaled(node: Node, y: SSAValue, scale: int, shift: int) -> SSAValue:
+    for position, fn in ((scale, Fn.MUL), (shift, Fn.ADD)):
+        if node.has(position):
+            y = node.apply(fn, y, node.cast(node.value(position), element_type(y)))
+    return y
 
 
 @converter("LpNormalization")
 def convert_lp_normalization(node: Node) -> SSAValue:
-    kind = ReduceKind.L1 if node.attribute("p", 2) == 1 else ReduceKind.L2
-    norm = node.emit(ReduceOp(kind, node.value(0), [node.axis(-1, len(node.shape(0)))]))
-    return node.emit(ElementwiseOp(Fn.DIV, node.value(0), norm))
+    p = node.attribute("p", 2)
+    if p not in (1, 2):
+        raise ValueError(f"expected p to be 1 or 2, got {p}")
+    axis = node.axis(-1, len(node.shape(0)))
+    norm = node.reduce(ReduceKind.L1 if p == 1 else ReduceKind.L2, node.value(0), [axis])
+    # Zeros stay zeros: they are divided by the smallest number instead of by zero.
+    return node.apply(Fn.DIV, node.value(0), node.apply(Fn.MAX, norm, node.scalar(_smallest(node), norm)))
+
+
+def _smallest(node: Node) -> float:
+    return float(np.finfo(node.dtype(0)).smallest_normal)
 
 
 @converter("MeanVarianceNormalization")
 def convert_mean_variance_normalization(node: Node) -> SSAValue:
-    rank = len(node.shape(0))
-    axes = sorted(normalise_axis(axis, rank) for axis in node.attribute("axes", [0, 2, 3]))
-    return standardised(node, node.value(0), axes, 1e-9)
+    """(x - mean) / (sqrt(variance) + 1e-9), as the standard's own definition has it."""
+    axes = sorted(normalise_axes(node.attribute("axes", [0, 2, 3]), len(node.shape(0))))
+    _, centred, variance = moments(node, node.value(0), axes)
+    root = node.apply(Fn.SQRT, variance)
+    return node.apply(Fn.DIV, centred, node.apply(Fn.ADD, root, node.scalar(1e-9, root)))

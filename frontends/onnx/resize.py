@@ -1,59 +1,40 @@
-"""Resize and Upsample in the forms of opsets 7 to 19."""
+"""Resize and Upsample in the forms of all opsets."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor
 
+import numpy as np
 from xdsl.ir import SSAValue
 
-from convc.frontends.onnx.registry import Node, converter, normalise_axis
+from convc.frontends.onnx.registry import Node, converter, normalise_axes
 from convc.ir.attributes import shape_of
 from convc.ir.data import ResizeOp
 
 
 @converter("Upsample")
 def convert_upsample(node: Node) -> SSAValue:
-    scales = node.attribute("scales") or [float(s) for s in node.constant(1, "scales")]
-    return _emit(node, [float(s) for s in scales], None, coordinates="asymmetric", nearest="floor")
+    """Scales are two attributes before opset 7, one up to 8, an input from 9 on."""
+    if node.opset < 7:
+        scales = [1.0, 1.0, node.attribute("height_scale"), node.attribute("width_scale")]
+    else:
+        scales = node.attribute("scales") or node.constant(1, "scales").reshape(-1).tolist()
+    return _resized(node, scales, None, coordinates="asymmetric", nearest="floor")
 
 
 @converter("Resize")
 def convert_resize(node: Node) -> SSAValue:
     rank = len(node.shape(0))
     if node.opset == 10:
-        scales = [float(s) for s in node.constant(1, "scales")]
-        return _emit(node, scales, None, coordinates="asymmetric", nearest="floor")
+        scales = node.constant(1, "scales").reshape(-1).tolist()
+        return _resized(node, scales, None, coordinates="asymmetric", nearest="floor")
     axes = node.attribute("axes")
-    axes = [normalise_axis(axis, rank) for axis in axes] if axes is not None else list(range(rank))
-    scales_in = node.constant(2, "scales").reshape(-1) if node.has(2) else ()
-    sizes_in = node.ints(3, "sizes") if node.has(3) else []
-    if bool(len(scales_in)) == bool(sizes_in):
-        raise ValueError("expected either scales or sizes")
-    shape = node.shape(0)
-    scales, sizes = [1.0] * rank, None
-    if len(scales_in):
-        for axis, scale in zip(axes, scales_in, strict=True):
-            scales[axis] = float(scale)
-    else:
-        sizes = list(shape)
-        ratios = [size / shape[axis] for axis, size in zip(axes, sizes_in, strict=True)]
-        policy = node.attribute("keep_aspect_ratio_policy", "stretch")
-        for axis, size, ratio in zip(axes, sizes_in, ratios):
-            if policy == "stretch":
-                sizes[axis], scales[axis] = size, ratio
-            else:
-                scale = min(ratios) if policy == "not_larger" else max(ratios)
-                sizes[axis], scales[axis] = floor(scale * shape[axis] + 0.5), scale
-    roi = [float(r) for r in node.constant(1, "roi").reshape(-1)] if node.has(1) else []
+    axes = list(range(rank)) if axes is None else normalise_axes(axes, rank)
     coordinates = node.attribute("coordinate_transformation_mode", "half_pixel")
-    if coordinates == "tf_crop_and_resize" and len(roi) == 2 * len(axes):
-        starts, ends = [0.0] * rank, [1.0] * rank
-        for position, axis in enumerate(axes):
-            starts[axis], ends[axis] = roi[position], roi[len(axes) + position]
-        roi = starts + ends
-    else:
-        roi = []
-    return _emit(
+    roi = _region(node, axes) if coordinates == "tf_crop_and_resize" else []
+    scales, sizes = _scales(node, axes)
+    return _resized(
         node,
         scales,
         sizes,
@@ -67,14 +48,80 @@ def convert_resize(node: Node) -> SSAValue:
     )
 
 
-def _emit(node: Node, scales: list[float], sizes: list[int] | None, **options: object) -> SSAValue:
-    x = node.value(0)
+def _region(node: Node, axes: Sequence[int]) -> list[float]:
+    """The region of interest of all axes, begins, then ends, as fractions of the input."""
+    given = node.constant(1, "roi").reshape(-1).tolist()
+    if len(given) != 2 * len(axes):
+        raise ValueError(f"expected a roi of {2 * len(axes)} numbers, got {len(given)}")
+    rank = len(node.shape(0))
+    begins, ends = [0.0] * rank, [1.0] * rank
+    for position, axis in enumerate(axes):
+        begins[axis], ends[axis] = given[position], given[len(axes) + position]
+    return begins + ends
+
+
+def _scales(node: Node, axes: Sequence[int]) -> tuple[list[float], list[int] | None]:
+    """The scales of all axes; the sizes too where they are given, and do not follow from the scales."""
+    shape = node.shape(0)
+    given = node.constant(2, "scales").reshape(-1).tolist() if node.has(2) else []
+    wanted = node.ints(3, "sizes") if node.has(3) else []
+    if bool(given) == bool(wanted) or len(given or wanted) != len(axes):
+        raise ValueError(f"expected {len(axes)} scales or sizes, got {len(given)} scales and {len(wanted)} sizes")
+    scales = [1.0] * len(shape)
+    if given:
+        for axis, scale in zip(axes, given):
+            scales[axis] = scale
+        return scales, None
+    sizes = list(shape)
+    ratios = [size / shape[axis] for axis, size in zip(axes, wanted)]
+    policy = node.attribute("keep_aspect_ratio_policy", "stretch")
+    if policy not in ("stretch", "not_larger", "not_smaller"):
+        raise ValueError(f"expected keep_aspect_ratio_policy stretch, not_larger or not_smaller, got {policy}")
+    common = min(ratios) if policy == "not_larger" else max(ratios)
+    for axis, size, ratio in zip(axes, wanted, ratios):
+        scales[axis] = ratio if policy == "stretch" else common
+        sizes[axis] = size if policy == "stretch" else floor(common * shape[axis] + 0.5)
+    return scales, sizes
+
+
+def _resized(
+    node: Node,
+    scales: Sequence[float],
+    sizes: Sequence[int] | None,
+    *,
+    coordinates: str,
+    nearest: str,
+    roi: Sequence[float] = (),
+    cubic_coeff: float = -0.75,
+    extrapolation: float = 0.0,
+    exclude_outside: bool = False,
+    antialias: bool = False,
+) -> SSAValue:
+    x, mode = node.value(0), node.attribute("mode", "nearest")
     shape = shape_of(x)
-    if len(scales) != len(shape) or min(scales) <= 0:
+    if len(scales) != len(shape) or not min(scales, default=1) > 0:
         raise ValueError(f"expected {len(shape)} positive scales, got {scales}")
-    sizes = sizes or [floor(size * scale) for size, scale in zip(shape, scales)]
-    mode = node.attribute("mode", "nearest")
-    mode = {"bilinear": "linear"}.get(mode, mode)
-    if tuple(sizes) == shape and options.get("coordinates") != "tf_crop_and_resize":
+    if sizes is None:
+        # In float32, as the standard's shape inference has it: 0.7 * 10 is 7 there, and 6.99 in float64.
+        extents = [np.float32(roi[len(shape) + i] - roi[i]) for i in range(len(shape))] if roi else [np.float32(1)]
+        extents *= len(shape) // len(extents) if shape else 1
+        sizes = [int(np.float32(size) * extent * np.float32(s)) for size, extent, s in zip(shape, extents, scales)]
+    if min(sizes, default=1) < 1:
+        raise ValueError(f"expected a result of at least one element, got the shape {sizes} from {shape}")
+    if tuple(sizes) == shape and not roi:  # even by a scale of 1.1: so onnxruntime has it
         return x
-    return node.emit(ResizeOp(x, sizes, mode=mode, scales=scales, **options))  # type: ignore[arg-type]
+    return node.emit(
+        ResizeOp(
+            x,
+            sizes,
+            mode={"bilinear": "linear"}.get(mode, mode),
+            coordinates=coordinates,
+            nearest=nearest,
+            scales=scales,
+            roi=roi,
+            cubic_coeff=cubic_coeff,
+            extrapolation=extrapolation,
+            exclude_outside=exclude_outside,
+            antialias=antialias,
+        )
+    )

@@ -1,0 +1,205 @@
+"""Gathers and scatters whose indices are constant: slices and joins of the tensor, or a product with a 0/1 matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+from xdsl.ir import SSAValue
+
+from convc.frontends.onnx.movement import tiled
+from convc.frontends.onnx.registry import Node, Value, converter
+from convc.frontends.onnx.slicing import taken
+from convc.ir.attributes import element_type, shape_of
+from convc.ir.data import BroadcastOp, ConcatOp
+from convc.ir.dtypes import is_float, to_numpy
+from convc.ir.functions import Fn
+from convc.ir.neural import MatMulOp
+
+_MAX_SLICES = 64  # to join: beyond it a product with a 0/1 matrix is faster to compile and to run
+_MAX_MATRIX = 1 << 26
+
+
+@converter("Gather")
+def convert_gather(node: Node) -> SSAValue:
+    shape, indices = node.shape(0), node.constant(1, "indices")
+    axis = node.axis(0, len(shape))
+    x = take(node, node.value(0), _wrapped(indices, shape[axis]), axis)
+    return node.reshape(x, [*shape[:axis], *indices.shape, *shape[axis + 1 :]])
+
+
+@converter("Compress")
+def convert_compress(node: Node) -> Value:
+    """The slices along an axis (or the elements, without one) where a constant condition holds."""
+    shape, chosen = node.shape(0), np.flatnonzero(node.constant(1, "condition"))
+    if node.attribute("axis") is None:
+        return _taken_rows(node, [prod(shape)], _wrapped(chosen, prod(shape)), [chosen.size])
+    axis = node.axis(0, len(shape))
+    if (known := node.known(0)) is not None:
+        return known.take(_wrapped(chosen, shape[axis]), axis)
+    return take(node, node.value(0), _wrapped(chosen, shape[axis]), axis)
+
+
+@converter("GatherElements")
+def convert_gather_elements(node: Node) -> Value:
+    shape, indices = node.shape(0), node.constant(1, "indices")
+    flat = _element_positions(shape, indices, node.axis(0, len(shape)))
+    return _taken_rows(node, [prod(shape)], flat, indices.shape)
+
+
+@converter("GatherND")
+def convert_gather_nd(node: Node) -> Value:
+    shape, indices, batch = node.shape(0), node.constant(1, "indices"), node.attribute("batch_dims", 0)
+    if not 0 <= batch < min(len(shape), indices.ndim) or shape[:batch] != indices.shape[:batch]:
+        raise ValueError(f"expected batch_dims that {shape} and {indices.shape} share, got {batch}")
+    depth = indices.shape[-1]
+    rows = _row_positions(shape[batch : batch + depth], indices)
+    groups = np.arange(prod(shape[:batch])).reshape(shape[:batch] + (1,) * (rows.ndim - batch))
+    rows = groups * prod(shape[batch : batch + depth]) + rows
+    rest = shape[batch + depth :]
+    return _taken_rows(node, [prod(shape[: batch + depth]), *rest], rows, [*indices.shape[:-1], *rest])
+
+
+def _taken_rows(node: Node, rows_shape: Sequence[int], rows: np.ndarray, shape: Sequence[int]) -> Value:
+    """The data seen as rows, some of them taken, under the shape of the result."""
+    if (known := node.known(0)) is not None:
+        return known.reshape(rows_shape).take(rows.reshape(-1), 0).reshape(shape)
+    return node.reshape(take(node, node.reshape(node.value(0), rows_shape), rows, 0), shape)
+
+
+@converter("ScatterND")
+def convert_scatter_nd(node: Node) -> Value:
+    shape, indices = node.shape(0), node.constant(1, "indices")
+    depth = indices.shape[-1]
+    rows = _row_positions(shape[:depth], indices).reshape(-1)
+    return _scattered(node, [prod(shape[:depth]), *shape[depth:]], rows)
+
+
+@converter("ScatterElements", "Scatter")
+def convert_scatter_elements(node: Node) -> Value:
+    shape, indices = node.shape(0), node.constant(1, "indices")
+    return _scattered(node, [prod(shape)], _element_positions(shape, indices, node.axis(0, len(shape))))
+
+
+def _scattered(node: Node, rows_shape: list[int], rows: np.ndarray) -> Value:
+    """The rows of the data, some replaced by those of the updates: a gather from both, one after the other."""
+    if (reduction := node.attribute("reduction", "none")) != "none":
+        raise ValueError(f"expected reduction none, got {reduction}")
+    count = rows_shape[0]
+    if count > _MAX_MATRIX:
+        raise ValueError(f"expected at most {_MAX_MATRIX} places to scatter to, got {count}")
+    updates_shape = [rows.size, *rows_shape[1:]]
+    if prod(node.shape(2)) != prod(updates_shape):
+        raise ValueError(f"expected {prod(updates_shape)} elements of updates, got shape {node.shape(2)}")
+    known, new = node.known(0), node.known(2)
+    if known is not None and new is not None:
+        result = known.reshape(rows_shape).copy()
+        result[rows] = new.reshape(updates_shape)
+        return result.reshape(known.shape)
+    data, updates = node.reshape(node.value(0), rows_shape), node.reshape(node.value(2), updates_shape)
+    source = np.arange(count)
+    source[rows] = count + np.arange(rows.size)  # of equal indices the last one counts
+    both = node.emit(ConcatOp([data, updates], 0))
+    return node.reshape(take(node, both, source, 0), node.shape(0))
+
+
+def _wrapped(indices: np.ndarray, size: int) -> np.ndarray:
+    """Indices in [0, size), negative ones counted from the end."""
+    flat = indices.astype(np.int64).reshape(-1)
+    if flat.size and not (-size <= flat.min() and flat.max() < size):
+        raise ValueError(f"expected indices in [-{size}, {size}), got {flat.min()} to {flat.max()}")
+    return np.where(flat < 0, flat + size, flat)
+
+
+def _row_positions(sizes: Sequence[int], indices: np.ndarray) -> np.ndarray:
+    """Index tuples along the last axis as positions in a row-major array of these sizes."""
+    if indices.shape[-1] != len(sizes):
+        raise ValueError(f"expected index tuples of at most {len(sizes)} positions, got {indices.shape[-1]}")
+    columns = [_wrapped(indices[..., i], size) for i, size in enumerate(sizes)]
+    return np.ravel_multi_index(tuple(columns), tuple(sizes)).reshape(indices.shape[:-1])
+
+
+def _element_positions(shape: Sequence[int], indices: np.ndarray, axis: int) -> np.ndarray:
+    """The flat positions that an index for every element of the result points to along an axis."""
+    if indices.ndim != len(shape) or any(n > m for i, (n, m) in enumerate(zip(indices.shape, shape)) if i != axis):
+        raise ValueError(f"expected indices within {tuple(shape)} off axis {axis}, got shape {indices.shape}")
+    grid: list[np.ndarray] = list(np.indices(indices.shape, sparse=True))
+    grid[axis] = _wrapped(indices, shape[axis]).reshape(indices.shape)
+    return np.ravel_multi_index(tuple(np.broadcast_arrays(*grid)), tuple(shape)).reshape(-1)
+
+
+def take(node: Node, x: SSAValue, indices: np.ndarray, axis: int) -> SSAValue:
+    """x at constant indices along one axis.
+
+    Repeats become broadcasts, evenly spaced indices one slice, several such runs the join of their slices. What is
+    too scattered for that is a product with a 0/1 matrix, which is exact unless x holds infinities or NaN.
+    """
+    flat = indices.reshape(-1)
+    size = shape_of(x)[axis]
+    if not flat.size:
+        return taken(node, x, axis, 0, 0)
+    if (each := _repeats(flat)) > 1:
+        x = take(node, x, flat[::each], axis)
+        shape = list(shape_of(x))
+        x = node.reshape(x, [*shape[: axis + 1], 1, *shape[axis + 1 :]])
+        x = node.emit(BroadcastOp(x, [*shape[: axis + 1], each, *shape[axis + 1 :]]))
+        return node.reshape(x, [*shape[:axis], shape[axis] * each, *shape[axis + 1 :]])
+    runs = _runs(flat)
+    if len(runs) > 1 and (period := _period(flat)) < flat.size:
+        x = take(node, x, flat[:period], axis)
+        return tiled(node, x, [flat.size // period if i == axis else 1 for i in range(len(shape_of(x)))])
+    if len(runs) <= _MAX_SLICES:
+        parts = [taken(node, x, axis, run.start, len(run), run.step) for run in runs]
+        return parts[0] if len(parts) == 1 else node.emit(ConcatOp(parts, axis))
+    if not is_float(element_type(x)) or size * flat.size > _MAX_MATRIX:
+        raise ValueError(f"expected at most {_MAX_SLICES} evenly spaced runs of indices, got more")
+    hot = np.zeros((flat.size, size), to_numpy(element_type(x)))
+    hot[np.arange(flat.size), flat] = 1
+    order = [i for i in range(len(shape_of(x))) if i != axis]
+    rows = node.transpose(x, [*order, axis])
+    y = node.emit(MatMulOp(rows, node.weight(hot, "chosen"), transpose_b=True))
+    return node.transpose(y, list(np.argsort([*order, axis])))
+
+
+def _repeats(flat: np.ndarray) -> int:
+    """How many times each index is repeated in a row, if all are equally often: 3 in 0 0 0 5 5 5."""
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    return int(np.gcd.reduce([*changes, flat.size])) if flat.size else 1
+
+
+def _period(flat: np.ndarray) -> int:
+    """The length of the part that the indices repeat as a whole: 2 in 0 5 0 5 0 5."""
+    starts = np.flatnonzero(flat == flat[0])
+    return next((int(s) for s in starts[1:] if flat.size % s == 0 and (flat[s:] == flat[:-s]).all()), flat.size)
+
+
+def _runs(flat: np.ndarray) -> list[range]:
+    """The indices as ranges, each as long as it can be; no more than one beyond what is of use."""
+    runs: list[range] = []
+    start, steps = 0, np.diff(flat)
+    bends = np.append(np.flatnonzero(np.diff(steps)) + 1, steps.size)  # where the step is not the one before
+    while start < flat.size and len(runs) <= _MAX_SLICES:
+        first, step = int(flat[start]), int(steps[start]) if start < steps.size else 0
+        end = int(bends[np.searchsorted(bends, start, "right")]) + 1 if step else start + 1
+        runs.append(range(first, first + (end - start) * (step or 1), step or 1))
+        start = end
+    return runs
+
+
+@converter("OneHot")
+def convert_one_hot(node: Node) -> SSAValue:
+    """values[1] where the position along a new axis equals the index, values[0] elsewhere."""
+    shape, depth = node.shape(0), int(node.constant(1, "depth").reshape(()))
+    axis = node.axis(-1, len(shape) + 1)
+    if not 0 < depth <= _MAX_MATRIX:
+        raise ValueError(f"expected a depth in [1, {_MAX_MATRIX}], got {depth}")
+    indices = node.value(0)
+    wrapped = node.apply(Fn.ADD, indices, node.scalar(depth, indices))
+    negative = node.apply(Fn.LESS, indices, node.scalar(0, indices))
+    indices = node.reshape(node.apply(Fn.WHERE, negative, wrapped, indices), [*shape[:axis], 1, *shape[axis:]])
+    every = np.arange(depth).astype(to_numpy(node.element(0)))
+    every = every.reshape([-1 if i == axis else 1 for i in range(len(shape) + 1)])
+    hot = node.apply(Fn.EQUAL, indices, node.weight(every, "positions"))
+    off, on = (node.reshape(taken(node, node.value(2), 0, i, 1), []) for i in (0, 1))
+    return node.apply(Fn.WHERE, hot, on, off)

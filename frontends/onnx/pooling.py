@@ -1,0 +1,101 @@
+"""Pooling over windows and over whole images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from xdsl.ir import SSAValue
+
+from convc.frontends.onnx.convolution import auto_pad, window_pads, window_steps
+from convc.frontends.onnx.registry import Node, converter
+from convc.ir import shapes
+from convc.ir.attributes import PoolKind, ReduceKind
+from convc.ir.functions import Fn
+from convc.ir.neural import PoolOp
+
+
+@converter("MaxPool", "AveragePool", "LpPool")
+def convert_pool(node: Node) -> SSAValue:
+    """A MaxPool's `storage_order` only orders its Indices, which convc does not compute."""
+    shape = node.shape(0)
+    spatial = len(shape) - 2
+    kernel = node.attribute("kernel_shape")
+    if spatial < 1 or len(kernel) != spatial:
+        raise ValueError(f"expected a kernel_shape of {max(spatial, 1)} axes for input {shape}, got {kernel}")
+    strides, dilations = window_steps(node, kernel)
+    pads = window_pads(node, shape[2:], kernel, strides, dilations)
+    if min(pads) < 0:
+        raise ValueError(f"expected pads of at least 0, got {pads}")
+    # The pads of an auto_pad make the windows fit exactly: nothing is left to round up.
+    ceil_mode = bool(node.attribute("ceil_mode", 0)) and auto_pad(node) == "NOTSET"
+    if node.op_type == "LpPool":
+        return _lp_pool(node, kernel, strides, pads, dilations, ceil_mode)
+    return node.emit(
+        PoolOp(
+            PoolKind.MAX if node.op_type == "MaxPool" else PoolKind.AVERAGE,
+            node.value(0),
+            kernel,
+            strides=strides,
+            pads=pads,
+            dilations=dilations,
+            ceil_mode=ceil_mode,
+            count_include_pad=bool(node.attribute("count_include_pad", 0)),
+        )
+    )
+
+
+def _lp_pool(
+    node: Node,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pads: list[int],
+    dilations: Sequence[int],
+    ceil_mode: bool,
+) -> SSAValue:
+    """sum(|x|^p)^(1/p) as an average that counts its padding: all its windows are of one size, which multiplies."""
+    p = node.attribute("p", 2)
+    spatial = len(kernel)
+    for i in range(spatial):  # what ceil_mode adds at the end becomes declared padding
+        size, span = node.shape(0)[2 + i], dilations[i] * (kernel[i] - 1) + 1
+        count = shapes.window(size, kernel[i], strides[i], dilations[i], pads[i], pads[spatial + i], ceil_mode)
+        pads[spatial + i] = max(pads[spatial + i], (count - 1) * strides[i] + span - size - pads[i])
+    mean = node.emit(
+        PoolOp(
+            PoolKind.AVERAGE,
+            _power(node, node.apply(Fn.ABS, node.value(0)), p),
+            kernel,
+            strides=strides,
+            pads=pads,
+            dilations=dilations,
+            count_include_pad=True,
+        )
+    )
+    return _root(node, node.apply(Fn.MUL, mean, node.scalar(prod(kernel), mean)), p)
+
+
+@converter("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+def convert_global_pool(node: Node) -> SSAValue:
+    """A reduction of all spatial axes, which stay as 1."""
+    x, axes = node.value(0), range(2, len(node.shape(0)))
+    if node.op_type != "GlobalLpPool":
+        return node.reduce(ReduceKind.MEAN if node.op_type == "GlobalAveragePool" else ReduceKind.MAX, x, axes)
+    p = node.attribute("p", 2)
+    if p in (1, 2):
+        return node.reduce(ReduceKind.L1 if p == 1 else ReduceKind.L2, x, axes)
+    return _root(node, node.reduce(ReduceKind.SUM, _power(node, node.apply(Fn.ABS, x), p), axes), p)
+
+
+def _power(node: Node, x: SSAValue, p: int) -> SSAValue:
+    """x^p for x >= 0."""
+    if p < 1:
+        raise ValueError(f"expected p of at least 1, got {p}")
+    if p == 1:
+        return x
+    return node.apply(Fn.MUL, x, x) if p == 2 else node.apply(Fn.POW, x, node.scalar(p, x))
+
+
+def _root(node: Node, x: SSAValue, p: int) -> SSAValue:
+    if p == 1:
+        return x
+    return node.apply(Fn.SQRT, x) if p == 2 else node.apply(Fn.POW, x, node.scalar(1 / p, x))
