@@ -32,9 +32,10 @@ from convc.ir.neural import (
     PoolOp,
     ReduceOp,
     SoftmaxOp,
+    WinogradConvOp,
 )
 
-ANCHORS = (ConvOp, ConvTransposeOp, PoolOp, MatMulOp, ReduceOp, ArgReduceOp, SoftmaxOp, LRNOp)
+ANCHORS = (ConvOp, WinogradConvOp, ConvTransposeOp, PoolOp, MatMulOp, ReduceOp, ArgReduceOp, SoftmaxOp, LRNOp)
 """The operations that reduce over some of their input: a kernel holds at most one. All others are injective:
 each output element is an expression of single input elements, computed wherever it is needed."""
 

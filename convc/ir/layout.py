@@ -126,3 +126,13 @@ def blocked_weight(rank: int, out_block: int, in_block: int | None = None) -> La
     """OIHW8i8o with an `in_block`, OIHW8o without (first layer, depthwise), of any rank from 2 (dense)."""
     inner = f"{in_block}i" if in_block else ""
     return Layout.parse("OI" + "DHW"[5 - rank :] + f"{inner}{out_block}o")
+
+
+def transposed_weight(rank: int, block: int) -> Layout:
+    """OIHW8o8i: weights of a transposed convolution, whose first axis is that of the input channels."""
+    return Layout.parse("OI" + "DHW"[5 - rank :] + f"{block}o{block}i")
+
+
+def winograd_weight(block: int) -> Layout:
+    """HWOI8i8o: transformed weights, a matrix for each place of a tile."""
+    return Layout.parse(f"HWOI{block}i{block}o")

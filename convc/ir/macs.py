@@ -8,7 +8,7 @@ from xdsl.ir import Operation
 
 from convc.ir.attributes import shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp
+from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp, WinogradConvOp
 
 
 def macs(op: Operation) -> int:
@@ -19,6 +19,8 @@ def macs(op: Operation) -> int:
             return sum(map(macs, op.ops))
         case ConvOp():
             return prod(shape_of(op.result)) * prod(shape_of(op.w)[1:])
+        case WinogradConvOp():  # those of the convolution that it stands for
+            return prod(shape_of(op.result)) * shape_of(op.w)[1] * 9
         case ConvTransposeOp():
             return prod(shape_of(op.x)) * prod(shape_of(op.w)[1:])
         case MatMulOp():

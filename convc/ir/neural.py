@@ -12,6 +12,7 @@ from xdsl.traits import Pure
 from convc.ir import shapes
 from convc.ir.attributes import PoolKind, PoolKindAttr, ReduceKind, ReduceKindAttr, shape_of
 from convc.ir.op import TensorOp, float_attr, ints, result_type
+from convc.ir.winograd import POINTS
 
 
 @irdl_op_definition
@@ -73,6 +74,50 @@ class ConvOp(TensorOp):
         )
         _check_bias(self.bias, shape[1])
         return shape
+
+
+@irdl_op_definition
+class WinogradConvOp(TensorOp):
+    """2-D convolution by 3 x 3 windows, stride 1, whose weight is transformed already: w `[O, C, t, t]` holds G g G^T
+    of F(m x m, 3 x 3), t = m + 2 (`convc.ir.winograd`)."""
+
+    name = "convc.winograd_conv"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    bias = opt_operand_def(TensorType)
+    pads = prop_def(DenseArrayBase.constr(i64))
+    m = prop_def(IntegerAttr.constr(i64))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x `,` $w (`bias` $bias^)? `pads` $pads `m` $m attr-dict `:` functional-type(operands, results)"
+
+    def __init__(
+        self,
+        x: SSAValue,
+        w: SSAValue,
+        bias: SSAValue | None = None,
+        *,
+        m: int,
+        pads: Sequence[int] = (0, 0, 0, 0),
+        result: TensorType | None = None,
+    ) -> None:
+        super().__init__(
+            operands=[x, w, bias],
+            properties={"pads": ints(pads), "m": IntegerAttr(m, 64)},
+            result_types=[result or result_type([x], self._shape(x, w, pads, m))],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        shape = self._shape(self.x, self.w, self.pads.get_values(), self.m.value.data)
+        _check_bias(self.bias, shape[1])
+        return shape
+
+    @staticmethod
+    def _shape(x: SSAValue, w: SSAValue, pads: Sequence[int], m: int) -> tuple[int, ...]:
+        weight = shape_of(w)
+        if m not in POINTS or weight[2:] != (m + 2, m + 2):
+            raise ValueError(f"expected m of {', '.join(map(str, POINTS))} and windows of m + 2, got {m} and {weight}")
+        return shapes.convolution(shape_of(x), (*weight[:2], 3, 3), (1, 1), pads, (1, 1), 1)
 
 
 @irdl_op_definition

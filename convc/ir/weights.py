@@ -28,7 +28,7 @@ class WeightStore(Mapping[str, np.ndarray]):
         while name in self._arrays:
             count += 1
             name = f"{base}.{count}"
-        view = array.view()
+        view = np.asarray(array).view()
         view.flags.writeable = False
         self._arrays[name] = view
         return name

@@ -1,0 +1,107 @@
+"""Making an anchor anew with other operands, and scaling its weight.
+
+All arithmetic on weights is in double precision; they are rounded once, when they are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from xdsl.ir import SSAValue
+
+from convc.ir.attributes import element_type, shape_of
+from convc.ir.dtypes import to_numpy
+from convc.ir.functions import Fn
+from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp
+from convc.passes.rules import Rewriter
+
+Linear: TypeAlias = ConvOp | ConvTransposeOp | MatMulOp
+"""Linear in its first operand; the second is a weight, as a rule."""
+
+
+def rebuilt(
+    op: Linear, x: SSAValue, w: SSAValue, bias: SSAValue | None = None, pads: Sequence[int] | None = None
+) -> Linear:
+    """The same convolution or product of other operands, with other pads if they are given."""
+    match op:
+        case MatMulOp():
+            return MatMulOp(x, w, transpose_b=op.transpose_b is not None)
+        case ConvOp():
+            return ConvOp(
+                x,
+                w,
+                bias,
+                strides=op.strides.get_values(),
+                pads=pads or op.pads.get_values(),
+                dilations=op.dilations.get_values(),
+                group=op.group.value.data,
+            )
+        case ConvTransposeOp():
+            return ConvTransposeOp(
+                x,
+                w,
+                bias,
+                strides=op.strides.get_values(),
+                pads=pads or op.pads.get_values(),
+                dilations=op.dilations.get_values(),
+                output_padding=op.output_padding.get_values(),
+                group=op.group.value.data,
+            )
+
+
+def bias_of(op: Linear) -> SSAValue | None:
+    return None if isinstance(op, MatMulOp) else op.bias
+
+
+def weight_of(op: Linear) -> SSAValue:
+    return op.b if isinstance(op, MatMulOp) else op.w
+
+
+def source_of(op: Linear) -> SSAValue:
+    """What it reads besides its weight and bias."""
+    return op.a if isinstance(op, MatMulOp) else op.x
+
+
+def along_outputs(op: Linear, vector: np.ndarray) -> np.ndarray:
+    """A vector over output channels in the axes of the weight."""
+    shape = shape_of(weight_of(op))
+    match op:
+        case MatMulOp():
+            return vector[:, None] if op.transpose_b else vector
+        case ConvOp():
+            return vector.reshape(-1, *[1] * (len(shape) - 1))
+        case ConvTransposeOp():  # [C, O/group, *K]: the inputs of a group share its outputs
+            grouped = np.repeat(vector.reshape(op.group.value.data, -1), shape[0] // op.group.value.data, 0)
+            return grouped.reshape(*shape[:2], *[1] * (len(shape) - 2))
+
+
+def along_inputs(op: Linear, vector: np.ndarray) -> np.ndarray:
+    """A vector over input channels in the axes of the weight."""
+    shape = shape_of(weight_of(op))
+    match op:
+        case MatMulOp():
+            return vector if op.transpose_b else vector[:, None]
+        case ConvTransposeOp():
+            return vector.reshape(-1, *[1] * (len(shape) - 1))
+        case ConvOp():  # [O, C/group, *K]: the outputs of a group share its inputs
+            grouped = np.repeat(vector.reshape(op.group.value.data, -1), shape[0] // op.group.value.data, 0)
+            return grouped.reshape(*shape[:2], *[1] * (len(shape) - 2))
+
+
+def rounded(array: np.ndarray, like: SSAValue) -> np.ndarray | None:
+    """An array in the element type of a value, or None if a number overflows it."""
+    array = array.astype(to_numpy(element_type(like)))
+    return array if np.isfinite(array).all() else None
+
+
+def with_numbers(op: Linear, x: SSAValue, weight: np.ndarray | None, bias: np.ndarray, rewriter: Rewriter) -> SSAValue:
+    """linear(x, weight) + bias: the old weight if none is given, a bias `[O]` in place of the old one."""
+    w = weight_of(op) if weight is None else rewriter.weight(weight, weight_of(op))
+    if isinstance(op, MatMulOp):
+        y = rewriter.emit(rebuilt(op, x, w))
+        line = bias.reshape([1] * (len(shape_of(y)) - 1) + [-1])
+        return rewriter.elementwise(Fn.ADD, y, rewriter.constant(line, "bias")) if bias.any() else y
+    stored = rewriter.weight(bias, op.bias or weight_of(op), "" if op.bias else ".bias") if bias.any() else None
+    return rewriter.emit(rebuilt(op, x, w, stored))

@@ -1,0 +1,187 @@
+"""Fusion is outlining: every operation ends in a kernel, together with what it can share registers with.
+
+    relu(add(conv(x, w), r))  =>  kernel(x, w, r) { conv, add, relu }
+
+An elementwise operation joins the kernel of an operand when nobody else needs that operand: it is then computed
+while the result is still in registers. Around an anchor only elementwise operations of its own shape join, since a
+schedule computes them at the anchor's tile. Injective operations join one another freely where no work is repeated,
+or where what is repeated is only index arithmetic.
+
+It always pays: a value that is not written need not be read. It is legal because a kernel stands where its last
+operation stood, so every operand is defined before it, and the value inside has no reader outside.
+
+A join of channels that fill whole blocks stays alone: `find-views` makes nothing of it.
+
+Afterwards @main holds only weights, kernels, reshapes (free views of plain tensors) and the return.
+`fuse{mode=single}` gives each operation its own kernel: the yardstick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import ReturnOp
+from xdsl.ir import BlockArgument, Operation, SSAValue
+from xdsl.passes import ModulePass
+
+from convc.ir.attributes import shape_of
+from convc.ir.data import (
+    BroadcastOp,
+    CastOp,
+    ConcatOp,
+    ConstantOp,
+    PadOp,
+    ReshapeOp,
+    ResizeOp,
+    SliceOp,
+    TransposeOp,
+    WeightOp,
+)
+from convc.ir.elementwise import ElementwiseOp
+from convc.ir.functions import Fn
+from convc.ir.kernel import ANCHORS
+from convc.passes.rewriting import copy_kernel, erase_dead, main_block, outline, users
+
+MAX_OPS = 32
+"""Longest chain in one kernel: beyond this registers spill and compile time grows."""
+MAX_OPERANDS = 64
+
+_MOVEMENT = (BroadcastOp, CastOp, ConcatOp, PadOp, SliceOp, TransposeOp)
+_CHEAP = frozenset({Fn.ABS, Fn.ADD, Fn.CLIP, Fn.MAX, Fn.MIN, Fn.MUL, Fn.NEG, Fn.RELU, Fn.SUB, Fn.HARD_SIGMOID})
+"""Functions of an instruction or two: repeating them costs less than a trip to memory."""
+
+
+@dataclass(eq=False)
+class Group:
+    """Operations that become one kernel. The last one's result is the group's."""
+
+    ops: list[Operation] = field(default_factory=list)
+    anchor: Operation | None = None
+
+    @property
+    def output(self) -> SSAValue:
+        return self.ops[-1].results[0]
+
+    def cheap(self) -> bool:
+        """Whether its elements may be computed again wherever they are needed."""
+        return self.anchor is None and all(
+            isinstance(op, _MOVEMENT) or (isinstance(op, ElementwiseOp) and op.function in _CHEAP) for op in self.ops
+        )
+
+
+@dataclass(frozen=True)
+class Fuse(ModulePass):
+    """`mode`: `all`, or `single` for one operation a kernel. `channel_block`: as in `assign-layouts`."""
+
+    name = "fuse"
+    mode: str = "all"
+    channel_block: int = 16
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        if self.mode not in ("all", "single"):
+            raise ValueError(f"fuse: expected mode all or single, got {self.mode}")
+        block = main_block(op)
+        fusion = _Fusion({inner: i for i, inner in enumerate(block.ops)}, self.channel_block)
+        for inner in block.ops:
+            if not isinstance(inner, WeightOp | ConstantOp | ReshapeOp | ReturnOp):
+                fusion.add(inner, joining=self.mode == "all" and not _becomes_view(inner, self.channel_block))
+        for group in fusion.distinct():
+            after = group.ops[-1].next_op
+            assert after is not None
+            outline(group.ops, [group.output], before=after)
+        _copy_returned(block.last_op)
+        erase_dead(block)
+
+
+@dataclass
+class _Fusion:
+    """The groups so far. Operations stay where they are until all groups are known."""
+
+    order: dict[Operation, int]
+    channel_block: int
+    groups: dict[Operation, Group] = field(default_factory=dict)
+
+    def distinct(self) -> list[Group]:
+        return list({id(group): group for group in self.groups.values()}.values())
+
+    def add(self, op: Operation, joining: bool) -> None:
+        group = Group([op], op if isinstance(op, ANCHORS) else None)
+        if joining and group.anchor is None and not isinstance(op, ResizeOp):
+            group = self._joined(op, group)
+        for member in group.ops:
+            self.groups[member] = group
+
+    def _joined(self, op: Operation, alone: Group) -> Group:
+        """The group of an operation after it has joined those of its operands that it may join."""
+        producers = {
+            id(producer): producer
+            for operand in op.operands
+            if isinstance(operand.owner, Operation)
+            and (producer := self.groups.get(operand.owner)) is not None
+            and producer.output is operand
+            and not _becomes_view(operand.owner, self.channel_block)
+        }
+        latest_first = sorted(producers.values(), key=lambda p: self.order[p.ops[-1]], reverse=True)
+        # Injective producers first: with them inside, an anchor's result may have no other reader left
+        # (x * sigmoid(x)). Where they keep an anchor out instead, the anchor has the right of way.
+        best = alone
+        for anchors_first in (False, True):
+            group = alone
+            for producer in sorted(latest_first, key=lambda p: (p.anchor is None) is anchors_first):
+                merged = Group(
+                    sorted([*producer.ops, *group.ops], key=self.order.__getitem__), group.anchor or producer.anchor
+                )
+                if _may_join(producer, group, merged, op):
+                    group = merged
+            if group.anchor is not None or best is alone:
+                best = group
+            if best.anchor is not None:
+                break
+        return best
+
+
+def _becomes_view(op: Operation, block: int) -> bool:
+    """Whether a join can be memory that its parts are computed in, as far as that is known before layouts are."""
+    if not isinstance(op, ConcatOp) or op.axis.value.data != 1 or shape_of(op.result)[0] != 1:
+        return False
+    return len(shape_of(op.result)) > 2 and all(shape_of(part)[1] % block == 0 for part in op.parts[:-1])
+
+
+def _may_join(producer: Group, group: Group, merged: Group, op: Operation) -> bool:
+    if producer.anchor is not None and group.anchor is not None:
+        return False
+    if len(merged.ops) > MAX_OPS or _operand_count(merged) > MAX_OPERANDS:
+        return False
+    inside = set(merged.ops)
+    if any(user not in inside for user in users(producer.output)):
+        return False
+    if merged.anchor is not None:
+        shape = shape_of(merged.anchor.results[0])
+        after = [member for member in merged.ops if member is not merged.anchor]
+        return all(
+            isinstance(member, ElementwiseOp | CastOp) and shape_of(member.results[0]) == shape for member in after
+        )
+    # A broadcast reads an element of the producer several times: worth it only where that is cheap.
+    repeats = prod(shape_of(op.results[0])) > prod(shape_of(producer.output)) and not isinstance(op, ConcatOp | PadOp)
+    return not repeats or producer.cheap()
+
+
+def _operand_count(group: Group) -> int:
+    inside = set(group.ops)
+    return len({operand for op in group.ops for operand in op.operands if operand.owner not in inside})
+
+
+def _copy_returned(terminator: Operation | None) -> None:
+    """What @main returns is fresh memory: inputs and weights are copied, and what is returned twice."""
+    assert terminator is not None
+    seen: set[SSAValue] = set()
+    for position, value in enumerate(terminator.operands):
+        root = value
+        while isinstance(root.owner, ReshapeOp):
+            root = root.owner.x
+        if isinstance(root, BlockArgument) or isinstance(root.owner, WeightOp | ConstantOp) or root in seen:
+            terminator.operands[position] = copy_kernel(value, terminator)
+        seen.add(root)

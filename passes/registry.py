@@ -1,0 +1,34 @@
+"""Every pass by name, and pipelines of them in text. A pass is imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+from xdsl.passes import ModulePass, PassPipeline
+
+
+def _lazy(module: str, name: str) -> Callable[[], type[ModulePass]]:
+    return lambda: getattr(import_module(f"convc.{module}"), name)
+
+
+PASSES: Mapping[str, Callable[[], type[ModulePass]]] = {
+    "assign-layouts": _lazy("passes.assign_layouts", "AssignLayouts"),
+    "canonicalise": _lazy("passes.canonicalise", "Canonicalise"),
+    "choose-algorithms": _lazy("targets.algorithms", "ChooseAlgorithms"),
+    "find-views": _lazy("passes.find_views", "FindViews"),
+    "fold-batch-norm": _lazy("passes.fold_batch_norm", "FoldBatchNorm"),
+    "fold-conv-scale": _lazy("passes.fold_conv_scale", "FoldConvScale"),
+    "fold-pads": _lazy("passes.fold_pads", "FoldPads"),
+    "fuse": _lazy("passes.fuse", "Fuse"),
+    "outline-relayouts": _lazy("passes.outline_relayouts", "OutlineRelayouts"),
+    "prepack-weights": _lazy("passes.prepack_weights", "PrepackWeights"),
+    "recognise-activations": _lazy("passes.recognise_activations", "RecogniseActivations"),
+    "select": _lazy("targets.select", "Select"),
+}
+"""In the order of the alphabet; `convc.pipeline` has the order in which they run."""
+
+
+def pipeline(text: str) -> PassPipeline:
+    """The passes of `canonicalise,fuse{mode=single}`. Raises ValueError for an unknown pass or option."""
+    return PassPipeline.parse_spec(dict(PASSES), text)

@@ -1,0 +1,98 @@
+"""What passes share: outlining into kernels, uses, replacement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+
+from convc.ir.data import ConstantOp, WeightOp
+from convc.ir.dialect import CompilerContext
+from convc.ir.kernel import KernelOp, YieldOp
+from convc.ir.text import main_function
+
+
+def main_block(module: ModuleOp) -> Block:
+    """The one block of @main."""
+    return main_function(module).body.block
+
+
+def set_type(value: SSAValue, type_: Attribute) -> None:
+    """Change a value's type in place. xDSL's `Rewriter.modify_value_type` does no more, but needs a rewriter."""
+    value._type = type_
+
+
+def parent_of(op: Operation) -> Block:
+    """The block that an operation stands in."""
+    parent = op.parent
+    assert parent is not None
+    return parent
+
+
+def users(value: SSAValue) -> list[Operation]:
+    """The operations that read a value, once for each time that they do."""
+    return [use.operation for use in value.uses]
+
+
+def weight_array(context: CompilerContext, value: SSAValue) -> np.ndarray | None:
+    """The array of a plain weight, or None where the value is anything else."""
+    op = value.owner
+    return context.weights[op.key] if isinstance(op, WeightOp) else None
+
+
+def outline(ops: Sequence[Operation], outputs: Sequence[SSAValue], before: Operation) -> KernelOp:
+    """Move operations into a kernel placed before `before`; `outputs` are what is still needed of them outside.
+
+    Splat constants are cloned into the region: they cost a kernel nothing. The caller sees to it that all
+    operands are defined before `before`.
+    """
+    inside = set(ops)
+    block = Block()
+    arguments: list[SSAValue] = []
+    mapping: dict[SSAValue, SSAValue] = {}
+    for op in ops:
+        for operand in op.operands:
+            if operand in mapping or operand.owner in inside:
+                continue
+            if isinstance(operand.owner, ConstantOp):
+                constant = operand.owner.clone()
+                block.add_op(constant)
+                mapping[operand] = constant.result
+            else:
+                arguments.append(operand)
+                mapping[operand] = block.insert_arg(operand.type, len(block.args))
+    for op in ops:
+        clone = op.clone(mapping)
+        block.add_op(clone)
+        mapping.update(zip(op.results, clone.results, strict=True))
+    block.add_op(YieldOp(*(mapping[value] for value in outputs)))
+    kernel = KernelOp(arguments, Region([block]), [value.type for value in outputs])
+    parent = parent_of(before)
+    parent.insert_op_before(kernel, before)
+    for value, result in zip(outputs, kernel.outputs, strict=True):
+        result.name_hint = value.name_hint
+        value.replace_all_uses_with(result)
+    for op in reversed(ops):
+        parent.erase_op(op)
+    return kernel
+
+
+def copy_kernel(value: SSAValue, before: Operation) -> SSAValue:
+    """A kernel that copies a value; its result."""
+    block = Block(arg_types=[value.type])
+    block.add_op(YieldOp(block.args[0]))
+    kernel = KernelOp([value], Region([block]), [value.type])
+    parent_of(before).insert_op_before(kernel, before)
+    return kernel.outputs[0]
+
+
+def erase_dead(block: Block) -> bool:
+    """Remove operations without uses, last first; whether there were any."""
+    changed = False
+    for op in reversed(list(block.ops)):
+        if op.results and not any(result.uses for result in op.results):
+            block.erase_op(op)
+            changed = True
+    return changed
