@@ -206,8 +206,16 @@ def _integer_divide(divide: Callable[[Any, Any], Any], by_minus_one: Callable[[A
     return rule
 
 
-def _truth(x: Any) -> Any:
-    return x if str(x.ty.dtype) == "bool" else x != _like(x, 0)
+def truth(x: Any) -> Any:
+    """Whether a number is not zero, as C and numpy have it: NaN is true."""
+    if str(x.ty.dtype) == "bool":
+        return x
+    found = x != _like(x, 0)
+    return tirx.Or(tirx.isnan(x), found) if _is_float(x) else found
+
+
+def _is_float(x: Any) -> bool:
+    return np.dtype(str(x.ty.dtype)).kind == "f"
 
 
 def _comparable(x: Any) -> Any:
@@ -243,16 +251,16 @@ _ANY: Mapping[Fn, Callable[..., Any]] = {
     Fn.RELU: lambda x: _at_least(x, _like(x, 0)) if _signed(x) else x,
     Fn.THRESHOLDED_RELU: lambda x, alpha: tirx.Select(x > _like(x, alpha), x, _like(x, 0)),
     Fn.PRELU: lambda x, slope: tirx.Select(x >= _like(x, 0), x, slope * x),
-    Fn.NOT: lambda x: tirx.Not(_truth(x)),
-    Fn.AND: lambda a, b: tirx.And(_truth(a), _truth(b)),
-    Fn.OR: lambda a, b: tirx.Or(_truth(a), _truth(b)),
-    Fn.XOR: lambda a, b: _differ(_truth(a), _truth(b)),
+    Fn.NOT: lambda x: tirx.Not(truth(x)),
+    Fn.AND: lambda a, b: tirx.And(truth(a), truth(b)),
+    Fn.OR: lambda a, b: tirx.Or(truth(a), truth(b)),
+    Fn.XOR: lambda a, b: _differ(truth(a), truth(b)),
     Fn.EQUAL: lambda a, b: tirx.EQ(_comparable(a), _comparable(b)),
     Fn.GREATER: _ordered(lambda a, b: a > b),
     Fn.GREATER_OR_EQUAL: _ordered(lambda a, b: a >= b),
     Fn.LESS: _ordered(lambda a, b: a < b),
     Fn.LESS_OR_EQUAL: _ordered(lambda a, b: a <= b),
-    Fn.WHERE: lambda condition, a, b: tirx.Select(_truth(condition), a, b),
+    Fn.WHERE: lambda condition, a, b: tirx.Select(truth(condition), a, b),
 }
 
 _FLOAT: Mapping[Fn, Callable[..., Any]] = {

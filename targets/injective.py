@@ -13,7 +13,9 @@ from convc.ir.attributes import PadMode, element_type, shape_of
 from convc.ir.data import BroadcastOp, CastOp, ConcatOp, PadOp, ReshapeOp, ResizeOp, SliceOp, TransposeOp
 from convc.ir.dtypes import to_numpy
 from convc.ir.elementwise import ElementwiseOp
-from convc.targets.functions import apply
+from convc.ir.functions import Fn
+from convc.ir.neural import BatchNormOp, LRNOp
+from convc.targets.functions import apply, truth
 from convc.targets.resize import read_resize
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def read_cast(emitter: Emitter, op: CastOp, index: Index) -> Any:
 
     dtype = dtype_of(op.result)
     value = emitter.read(op.x, index)
-    return value != 0 if dtype == "bool" else tirx.Cast(dtype, value)
+    return truth(value) if dtype == "bool" else tirx.Cast(dtype, value)
 
 
 def read_transpose(emitter: Emitter, op: TransposeOp, index: Index) -> Any:
@@ -92,13 +94,14 @@ def read_concat(emitter: Emitter, op: ConcatOp, index: Index) -> Any:
 
 def read_pad(emitter: Emitter, op: PadOp, index: Index) -> Any:
     shape, pads = shape_of(op.x), op.pads.get_values()
-    inner = [emitter.simplify(i - pads[axis]) for axis, i in enumerate(index)]
-    moved = [axis for axis in range(len(shape)) if pads[axis] > 0 or pads[len(shape) + axis] > 0]
+    before, after = pads[: len(shape)], pads[len(shape) :]
+    inner = [emitter.simplify(i - pad) for i, pad in zip(index, before)]
+    moved = [axis for axis in range(len(shape)) if before[axis] > 0 or after[axis] > 0]
     if op.mode.data is not PadMode.CONSTANT:
-        wrapped = [
-            _inside(op.mode.data, i, size) if axis in moved else i for axis, (i, size) in enumerate(zip(inner, shape))
-        ]
-        return emitter.read(op.x, wrapped)
+        for axis in moved:  # what a negative pad takes off is not there to be repeated
+            first, size = max(-before[axis], 0), shape[axis] + min(before[axis], 0) + min(after[axis], 0)
+            inner[axis] = _inside(op.mode.data, emitter.simplify(inner[axis] - first), size) + first
+        return emitter.read(op.x, inner)
     outside = tirx.const(op.value.value.data, str(to_numpy(element_type(op.x))))
     conditions = []
     for condition in (c for axis in moved for c in (inner[axis] >= 0, inner[axis] < shape[axis])):
@@ -109,6 +112,33 @@ def read_pad(emitter: Emitter, op: PadOp, index: Index) -> Any:
             conditions.append(condition)
     value = emitter.read(op.x, inner)
     return emitter.choose(tirx.all(*conditions), value, outside) if conditions else value
+
+
+def read_batch_norm(emitter: Emitter, op: BatchNormOp, index: Index) -> Any:
+    """(x - mean) * (scale / sqrt(variance + epsilon)) + shift."""
+    channel = [index[1] if len(index) > 1 else 0]
+    scale, shift, mean, variance = (emitter.read(value, channel) for value in op.operands[1:])
+    root = tirx.sqrt(variance + tirx.const(op.epsilon.value.data, variance.ty.dtype))
+    return (emitter.read(op.x, index) - mean) * (scale / root) + shift
+
+
+def read_lrn(emitter: Emitter, op: LRNOp, index: Index) -> Any:
+    """x / (bias + alpha / size * sum of the squares of `size` neighbouring channels) ** beta."""
+    size, channels, dtype = op.size.value.data, shape_of(op.x)[1], str(to_numpy(element_type(op.x)))
+    total = None
+    for near in range(size):
+        channel = emitter.simplify(index[1] + (near - (size - 1) // 2))
+        inside = [emitter.known(condition) for condition in (channel >= 0, channel < channels)]
+        if False in inside:
+            continue
+        value = emitter.read(op.x, [index[0], channel, *index[2:]])
+        square = value * value
+        for condition, known in zip((channel >= 0, channel < channels), inside):
+            square = square if known else emitter.choose(condition, square, tirx.const(0, dtype))
+        total = square if total is None else total + square
+    scale = tirx.const(op.alpha.value.data / size, dtype)
+    base = tirx.const(op.bias.value.data, dtype) + scale * total
+    return emitter.read(op.x, index) * apply(Fn.POW, [base, tirx.const(-op.beta.value.data, dtype)], {})
 
 
 def _inside(mode: PadMode, i: Any, size: int) -> Any:
@@ -125,10 +155,12 @@ def _inside(mode: PadMode, i: Any, size: int) -> Any:
 
 
 READERS: Mapping[type[Operation], Callable[[Any, Any, Any], Any]] = {
+    BatchNormOp: read_batch_norm,
     BroadcastOp: read_broadcast,
     CastOp: read_cast,
     ConcatOp: read_concat,
     ElementwiseOp: read_elementwise,
+    LRNOp: read_lrn,
     PadOp: read_pad,
     ReshapeOp: read_reshape,
     ResizeOp: read_resize,

@@ -213,7 +213,7 @@ def _constant(before: int, after: int, place: Fraction) -> _Axis:
     return _Axis(before, after, Fraction(0), place, lambda i: i * _single(i, 0) + _single(i, place))
 
 
-def _single(like: Any, value: float | Fraction) -> Any:
+def _single(like: Any, value: float | Fraction | np.floating) -> Any:
     """A single-precision number beside a numpy array or an expression."""
     return np.float32(float(value)) if isinstance(like, np.ndarray) else tirx.const(float(value), "float32")
 

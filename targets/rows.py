@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from math import prod
 from typing import Any
@@ -40,7 +41,7 @@ class Rows:
         self.shape = shape
         self.reduced = [axis in axes for axis in range(len(shape))]
         found = [reduced for reduced, size in zip(self.reduced, shape) if size > 1]
-        in_run, last = [], found[0] if found else False
+        in_run, last = [], found[0] if found else all(self.reduced)
         for reduced, size in zip(self.reduced, shape):
             last = reduced if size > 1 else last
             in_run.append(last)
@@ -185,6 +186,8 @@ def reduce(emitter: Emitter, op: ReduceOp, width: Width | None = None) -> None:
         emitter.bind_element(op.result, lambda index: log(total(index)) + finite(largest(index)))
         return
     before = _BEFORE.get(kind, lambda x: x)
+    if kind is ReduceKind.MEAN and not is_float(element_type(op.x)):
+        before = partial(tirx.Cast, "int64")  # the sum may exceed the type, the mean does not
     result = block("reduce", _REDUCERS.get(kind, ADD), lambda x, _: before(x))
     count = prod(rows.over)
 
@@ -196,7 +199,7 @@ def reduce(emitter: Emitter, op: ReduceOp, width: Width | None = None) -> None:
         if kind is ReduceKind.MEAN and is_float(element_type(op.x)):
             return total * tirx.const(1 / count, total.ty.dtype)
         if kind is ReduceKind.MEAN:
-            return tirx.truncdiv(total, tirx.const(count, total.ty.dtype))
+            return tirx.Cast(dtype_of(op.x), tirx.truncdiv(total, tirx.const(count, "int64")))
         return total
 
     emitter.bind_element(op.result, lambda index: after(result(index)))
@@ -230,7 +233,8 @@ def arg_reduce(emitter: Emitter, op: ArgReduceOp, width: Width | None = None) ->
 
 
 def softmax(emitter: Emitter, op: SoftmaxOp, width: Width | None = None) -> None:
-    """Blocks `largest`, `softmax` (the exponentials; absent for the logarithm) and `total`."""
+    """Blocks `largest`, `softmax` (the exponentials; absent for the logarithm) and `total`. A row that holds +inf, or
+    nothing but -inf, is NaN."""
     rows = Rows(shape_of(op.x), op.axes.get_values())
 
     def x(kept: Sequence[Any], over: Sequence[Any]) -> Any:
@@ -239,7 +243,7 @@ def softmax(emitter: Emitter, op: SoftmaxOp, width: Width | None = None) -> None
     largest = rows.reduction(emitter, x, MAXIMUM, "largest", width)
 
     def shifted(kept: Sequence[Any], over: Sequence[Any]) -> Any:
-        return x(kept, over) - finite(largest(kept))
+        return x(kept, over) - largest(kept)
 
     if op.log:
         total = rows.reduction(emitter, lambda kept, over: exp(shifted(kept, over)), ADD, "total", width)

@@ -79,7 +79,8 @@ class Target:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Target:
         """Raises TypeError for missing or unknown keys."""
-        return Target(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return Target(**fields)
 
     def __str__(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True)
@@ -167,8 +168,7 @@ def _triple_of(text: str, cpu: str) -> str:
     for arch, names in known_cpus().items():
         if cpu in names:
             return _TRIPLES[arch]
-    names = [name for names in known_cpus().values() for name in names]
-    close = difflib.get_close_matches(cpu, names, n=3)
+    close = difflib.get_close_matches(cpu, [name for known in known_cpus().values() for name in known], n=3)
     hint = f"did you mean {' or '.join(f'cpu:{name}' for name in close)}? " if close else ""
     raise TargetError(f'unknown target "{text}"; {hint}{_KNOWN}')
 

@@ -1,42 +1,85 @@
-"""Link object files into a shared library, on a machine that may have no compiler.
+"""Compile the C parts of an artifact and link its library, on a machine that may have no compiler.
 
-`ziglang` (the `linker` extra) carries LLVM's lld, which links ELF for every architecture; without it this
-machine's `cc` links for this machine. Kernels need no library: what they call is resolved when they are loaded.
+`ziglang` (the `linker` extra) carries clang and lld for every architecture; without it this machine's `cc` serves for
+this machine.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+NATIVE = Path(__file__).parent / "native"
+"""The folder of convc's own C code."""
 
-class LinkError(Exception):
-    """No linker, or one that failed; the message is one line for the user."""
+_GLIBC = "2.17"  # the oldest that Python's binary packages still run on
+_LIBRARIES = ("libm.so.6", "libc.so.6")
+
+
+class ToolchainError(Exception):
+    """No compiler, or one that failed; the message is one line for the user."""
+
+
+def compile_c(source: Path, output: Path, architecture: str) -> None:
+    """Write the object file `output` from a C file, for an architecture (`x86_64`, `aarch64`) on Linux.
+
+    Raises ToolchainError.
+    """
+    if _has_zig():
+        compiler = [*_ZIG, "cc", "-target", f"{architecture}-linux-gnu.{_GLIBC}", "-fno-sanitize=undefined"]
+    else:
+        compiler = [_native_compiler(architecture)]
+    options = ["-std=gnu11", "-O2", "-g0", "-fPIC", f"-I{NATIVE}"]
+    _run([*compiler, *options, "-c", str(source), "-o", str(output)], f"compiling {source.name}")
 
 
 def link(output: Path, objects: Sequence[Path], architecture: str) -> None:
-    """Write the shared library `output` from object files for an architecture (`x86_64`, `aarch64`).
+    """Write the shared library `output` from object files. Raises ToolchainError."""
+    inputs, what = [*map(str, objects), "-o", str(output)], f"linking {output.name}"
+    if not _has_zig():
+        _run([_native_compiler(architecture), "-shared", "-Wl,-z,nodelete", *inputs, "-lm"], what)
+        return
+    # lld needs no C library to link against, only to be told which ones to ask for when the result is loaded.
+    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
+        stubs = [str(Path(folder) / name) for name in _LIBRARIES]
+        for name, stub in zip(_LIBRARIES, stubs):
+            emulation = _EMULATIONS[architecture]
+            _run([*_LLD, "-shared", "-m", emulation, "-soname", name, os.devnull, "-o", stub], what)
+        _run([*_LLD, "-shared", "-z", "nodelete", "--no-as-needed", *inputs, *stubs], what)
 
-    Raises LinkError.
-    """
-    command = [*_linker(architecture), "-shared", "-o", str(output), *map(str, objects)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[0]
-        raise LinkError(f"linking {output.name} with {command[0]} failed: {reason}")
+
+_ZIG = (sys.executable, "-m", "ziglang")
+_LLD = (*_ZIG, "ld.lld")
+_EMULATIONS = {"x86_64": "elf_x86_64", "aarch64": "aarch64linux"}
 
 
-def _linker(architecture: str) -> list[str]:
-    if importlib.util.find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", "ld.lld"]
+def _has_zig() -> bool:
+    return importlib.util.find_spec("ziglang") is not None
+
+
+def _native_compiler(architecture: str) -> str:
     native = architecture == platform.machine()
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if native and compiler:
-        return [compiler]
-    what = "this machine has no cc" if native else f"cc here links for {platform.machine()}, not for {architecture}"
-    raise LinkError(f"expected a linker for {architecture}, found none ({what}): pip install 'convc[linker]'")
+        return compiler
+    what = "this machine has no cc" if native else f"cc here compiles for {platform.machine()}, not for {architecture}"
+    raise ToolchainError(
+        f"expected a C compiler and linker for {architecture}, found none ({what}): pip install 'convc[linker]'"
+    )
+
+
+def _run(command: Sequence[str], what: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()
+        reason = next((line for line in lines if "error" in line), lines[0])
+        raise ToolchainError(
+            f"{what} with {'ziglang' if command[0] == sys.executable else command[0]} failed: {reason}"
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -113,7 +114,7 @@ class FlatReader(Emitter):
         self.variables = [tirx.Var(f"i{n}", "int32") for n in range(len(box.digits))]
         self.bind_axes(self.variables, [digit.extent for digit in box.digits])
         for number, argument in enumerate(kernel.block.args):
-            self.bind_element(argument, lambda index, number=number: self._load(number, index))
+            self.bind_element(argument, partial(self._load, number))
 
     def choose(self, condition: Any, value: Any, otherwise: Any) -> Any:
         return super().choose(condition, value, otherwise) if self.guarded else tirx.Select(condition, value, otherwise)
@@ -182,7 +183,8 @@ def _inside(reader: FlatReader, load: Load) -> bool:
 def cut(kernel: KernelOp, memory: Memory, lanes: int) -> list[View]:
     """The kernel's result as boxes, in the order of memory. Where reading on is safe, no box is cut narrower than
     `lanes` along the innermost loop: a select costs less."""
-    waiting, views = [whole(physical_shape(kernel.yielded[0]))], []
+    waiting = [whole(physical_shape(kernel.yielded[0]))]
+    views: list[View] = []
     while waiting:
         view = look(kernel, waiting.pop(), memory)
         parts = None

@@ -4,13 +4,14 @@ A contraction sums products of x and w over some reduction axes:
 
     y[point, block, lane] = sum over r of x[point, r] * w[block, r, lane]
 
-Points are the batch and the output positions (the rows, in a matrix product), fused into one axis; blocks and lanes
-are the output channels. Both operands are seen as flat memory, so an axis is nothing but its strides, and adjacent
-axes whose strides fit are one: the rows of a 1x1 convolution follow each other without a seam.
+Points are the batch and the output positions (the rows, in a matrix product); blocks and lanes are the output
+channels. Both operands are seen as flat memory, so an axis is nothing but its extent and strides.
 
-The register tile is `points x blocks` vectors of accumulators. Each step of the reduction loads one vector of w a
-block and one broadcast element of x a point, and multiplies each with each (Goto and van de Geijn, "Anatomy of
-High-Performance Matrix Multiplication", ACM TOMS 2008; Georganas et al., SC 2018).
+The register tile is `height x width x blocks` vectors of accumulators, over neighbouring rows and columns of points.
+Each step of the reduction loads one vector of w a block and one broadcast element of x a point, and multiplies each
+with each (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 2008; Georganas et al.,
+"Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018). Around it, a task computes a
+band of rows for some output blocks: in the cache lie either the band, while weights pass by, or the weights.
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from math import gcd, prod
 from typing import Any
 
 import tvm.script.ir_builder.tirx as T
+from tvm import tirx
 
-from convc.targets.target import Target
-from convc.targets.template import Config
+PARALLEL_VECTORS = 1 << 15
+"""Fewer vector operations than this take some 5 microseconds, which waking other threads costs too."""
 
-Store = Callable[[Any, Sequence[Any], int, Callable[[Any], Any], int], None]
-"""Writes one vector of results: the output block, the point's coordinates, the first lane, the sum at a lane counted
-from there, and how many lanes."""
+AHEAD = 512
+"""Elements between the weights in use and those that are prefetched. Measured with 100 MB of weights in turn: 1024 to
+4096 bytes are alike, and give 1x1 and 3x3 layers at 7x7 15 % over none; layers with few weights do not mind."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Contraction:
-    """`points` and `reduction` are in memory order. A group has `blocks` output blocks of `block` lanes, and its
-    inputs start `group_stride` elements of x after those of the group before."""
+    """`points` and `reduction` are in memory order; the first `around` point axes are never those of a tile, and may
+    have weights of their own. A group has `blocks` output blocks of `block` lanes, and its inputs start `group_stride`
+    elements of x after those of the group before. The first point's first inputs and weights are at `x_base` and
+    `w_base`."""
 
     points: tuple[Axis, ...]
     reduction: tuple[Axis, ...]
@@ -53,233 +59,266 @@ class Contraction:
     groups: int = 1
     group_stride: int = 0
     dtype: str = "float32"
+    x_base: int = 0
+    w_base: int = 0
+    around: int = 0
 
     @property
     def multiplications(self) -> int:
         """Scalar multiply-adds."""
-        axes = (*self.points, *self.reduction)
-        return prod(axis.extent for axis in axes) * self.groups * self.blocks * self.block
+        return prod(axis.extent for axis in (*self.points, *self.reduction)) * self.groups * self.blocks * self.block
 
-    def seamless_points(self) -> tuple[Axis, ...]:
-        """The fewest axes over the same points."""
-        merged: list[Axis] = []
-        for axis in self.points:
-            if merged and merged[-1].x == axis.extent * axis.x:
-                merged[-1] = Axis(merged[-1].extent * axis.extent, axis.x)
-            elif axis.extent > 1 or not merged:
-                if merged and merged[-1].extent == 1:
-                    merged.pop()
-                merged.append(axis)
-        return tuple(merged)
+    @property
+    def steps(self) -> int:
+        """Steps of the reduction."""
+        return prod(axis.extent for axis in self.reduction)
+
+    @property
+    def rows(self) -> Axis:
+        """The last point axis but one that has an extent, or a single row."""
+        return self._tiled[-2] if len(self._tiled) > 1 else Axis(1, 0)
+
+    @property
+    def columns(self) -> Axis:
+        """The last point axis that has an extent, or a single point."""
+        return self._tiled[-1] if self._tiled else Axis(1, 0)
+
+    @property
+    def outer(self) -> tuple[Axis, ...]:
+        """The point axes around rows and columns."""
+        return (*(axis for axis in self.points[: self.around] if axis.extent > 1), *self._tiled[:-2])
+
+    @property
+    def _tiled(self) -> tuple[Axis, ...]:
+        return tuple(axis for axis in self.points[self.around :] if axis.extent > 1)
+
+    def coordinates(self, outer: Sequence[Any], row: Any, column: Any) -> list[Any]:
+        """The index along each axis of `points` of a point given by outer axes, rows and columns."""
+        inner = [row, column][2 - min(len(self._tiled), 2) :]
+        place = iter([*outer, *inner])
+        return [next(place) if axis.extent > 1 else 0 for axis in self.points]
 
 
-def emit(c: Contraction, config: Config, x: Any, w: Any, store: Store, target: Target) -> None:
-    """Write the loops, inside a PrimFunc that is being built. Config: the register tile, `points` x `blocks`; the
-    reduction steps that are `unrolled`; how much of the first reduction axis makes a `chunk`; how many tiles make a
-    `band`; and whether the bands are the `outer` loop, or the output blocks."""
-    points = prod(axis.extent for axis in c.points)
-    width, blocks = min(config["points"], points), min(config["blocks"], c.blocks)
-    tiles = -(-points // width)
-    band = min(config["band"], tiles)
-    bands, columns = -(-tiles // band), c.groups * -(-c.blocks // blocks)
-    nest = _Nest(c, config, x, w, store, width, blocks, gcd(c.block, target.lanes(c.dtype)))
-    with loop(bands * columns, c.multiplications, target) as task:
-        if config["outer"]:
-            nest.column(task // columns, band, bands, tiles, task % columns)
-        else:
-            nest.column(task % bands, band, bands, tiles, task // bands)
+@dataclass(frozen=True)
+class Tiling:
+    """How a contraction is cut: the register tile; the steps of the innermost reduction axis that are `unrolled`; a
+    task's `band` (rows, or columns where there is one row) and its `share` (tiles of output blocks)."""
+
+    height: int
+    width: int
+    blocks: int
+    unrolled: int
+    band: int
+    share: int
+
+
+def fitted(tiling: Tiling, c: Contraction) -> Tiling:
+    """The tiling made to fit a contraction that is smaller than the one it was made for, or of another shape."""
+    width = min(tiling.width, c.columns.extent)
+    height = min(tiling.height, c.rows.extent) if width == c.columns.extent else 1
+    blocks = min(tiling.blocks, c.blocks)
+    extent, step = (c.rows.extent, height) if c.rows.extent > 1 else (c.columns.extent, width)
+    band = min(-(-tiling.band // step) * step, extent)
+    return Tiling(height, width, blocks, tiling.unrolled, band, min(tiling.share, -(-c.blocks // blocks)))
+
+
+Store = Callable[[Any, Sequence[Any], int, Callable[[Any], Any], int], None]
+"""Writes one vector of results: output block, point (an index along `points`), first lane, the sum at a lane counted
+from there, and how many lanes."""
+
+Prepare = Callable[[Sequence[Any], Any], tuple[Any, Any]]
+"""For a task's outer index and first row: the buffer that holds its inputs, and where in it the first row begins."""
+
+
+def in_memory(x: Any, c: Contraction) -> Prepare:
+    """Inputs that lie in a flat buffer as the contraction's strides say."""
+
+    def prepare(outer: Sequence[Any], begin: Any) -> tuple[Any, Any]:
+        base = c.x_base + sum((i * axis.x for i, axis in zip(outer, c.outer)), 0)
+        return x, base + begin * c.rows.x if c.rows.extent > 1 else base
+
+    return prepare
+
+
+def emit(
+    c: Contraction,
+    tiling: Tiling,
+    prepare: Prepare,
+    w: Any,
+    store: Store,
+    lanes: int,
+    *,
+    roll: bool = False,
+    parallel: bool = True,
+) -> None:
+    """Write the loops, inside a PrimFunc that is being built. With `roll` results are stored by a loop over the
+    points of a tile, not by straight code: for what takes many instructions to compute from the sum. Without
+    `parallel` all tasks are done by the thread that comes along."""
+    _Nest(c, tiling, prepare, w, store, gcd(c.block, lanes), roll, parallel).emit()
 
 
 @contextmanager
-def loop(extent: int, work: int, target: Target) -> Iterator[Any]:
-    """A loop over independent tasks, parallel if they do enough scalar operations together."""
-    from convc.targets.cpu.loops import PARALLEL_VECTORS
-
-    parallel = extent > 1 and target.cores > 1 and work // target.lanes() >= PARALLEL_VECTORS
-    with (T.parallel if parallel else T.serial)(0, extent) as task:
+def loop(extent: int, work: int) -> Iterator[Any]:
+    """A loop over independent tasks, parallel if they do enough vector operations together."""
+    with (T.parallel if extent > 1 and work >= PARALLEL_VECTORS else T.serial)(0, extent) as task:
         yield task
+
+
+def split(flat: Any, extents: Sequence[int]) -> list[Any]:
+    """The index along each axis of a flat one."""
+    result, below = [], prod(extents)
+    for i, extent in enumerate(extents):
+        below //= extent
+        value = flat // below if below > 1 else flat
+        result.append(0 if extent == 1 else value % extent if i else value)
+    return result
+
+
+def bound(index: Any) -> Any:
+    """A name for an index that is computed; a number as it is."""
+    return index if isinstance(index, int) else T.bind(index)
+
+
+def _element(buffer: Any, begin: Any, lane: Any) -> Any:
+    return buffer[begin + lane]
 
 
 @dataclass
 class _Nest:
     c: Contraction
-    config: Config
-    x: Any
+    tiling: Tiling
+    prepare: Prepare
     w: Any
     store: Store
-    width: int
-    blocks: int
     lanes: int
+    roll: bool
+    parallel: bool
+    w_at: Any = 0
 
-    def column(self, band: Any, size: int, bands: int, tiles: int, column: Any) -> None:
-        """All tiles of a band for some output blocks."""
-        c = self.c
-        columns = -(-c.blocks // self.blocks)
-        group = column // columns if c.groups > 1 else 0
-        first = column % columns * self.blocks if columns > 1 else 0
-        if c.blocks % self.blocks:
-            first = T.min(first, c.blocks - self.blocks)
-        block = T.bind(group * c.blocks + first)
-        base = group * c.group_stride
-        head = c.reduction[0]
-        chunk = min(self.config["chunk"], head.extent)
-        chunks = -(-head.extent // chunk)
-        points = prod(axis.extent for axis in c.points)
-        partial = None
-        if chunks > 1:
-            partial = T.alloc_buffer([size * self.width * self.blocks * c.block], c.dtype)
-        with T.serial(0, chunks) as index:
-            steps = chunk if head.extent % chunk == 0 else T.min(chunk, head.extent - index * chunk)
-            spread = bands == 1 and tiles > 1 and (tiles * self.width - points) * 32 > points
-            if spread:
-                wide = points - tiles * (-(-points // tiles) - 1)
-                segments = [(-(-points // tiles), wide, 0), (-(-points // tiles) - 1, tiles - wide, wide)]
-            else:
-                count = size if bands * size == tiles else T.min(size, tiles - band * size)
-                segments = [(self.width, count, 0)]
-            done = 0
-            for width, count, skipped in segments:
-                if isinstance(count, int) and count == 0:
-                    continue
-                with T.serial(0, count) as t:
-                    if spread:
-                        start = done + t * width
-                    else:
-                        start = (band * size + t) * width
-                        if tiles * self.width != points:
-                            start = T.min(start, points - width)
-                    slot = (t + skipped) * self.width
-                    self.tile(T.bind(start), width, slot, block, base, index, chunks, chunk, steps, partial)
-                if spread:
-                    done = width * count
+    def emit(self) -> None:
+        c, t = self.c, self.tiling
+        banded = c.rows.extent if c.rows.extent > 1 else c.columns.extent
+        bands, columns = -(-banded // t.band), -(-c.blocks // t.blocks)
+        shares = -(-columns // t.share)
+        extents = [*(axis.extent for axis in c.outer), bands, c.groups, shares]
+        work = c.multiplications // self.lanes if self.parallel else 0
+        with loop(prod(extents), work) as task:
+            *outer, band, group, share = map(bound, split(task, extents))
+            begin = bound(band * t.band)
+            count = t.band if banded % t.band == 0 else T.bind(T.min(t.band, banded - begin))
+            x, base = self.prepare(outer, begin)
+            base = base + group * c.group_stride
+            self.w_at = c.w_base + sum((i * axis.w for i, axis in zip(outer, c.outer)), 0)
+            inside = t.share if columns % t.share == 0 else T.min(t.share, columns - share * t.share)
+            with T.serial(0, inside) as number:
+                first = (share * t.share + number) * t.blocks
+                # The last tile of blocks overlaps the one before rather than leave the group.
+                first = T.min(first, c.blocks - t.blocks) if c.blocks % t.blocks else first
+                block = bound(group * c.blocks + first)
+                if c.rows.extent > 1:
+                    self._rows(x, base, block, outer, begin, count)
+                else:
+                    self._single_row(x, base, block, outer, begin, count)
 
-    def tile(
-        self,
-        start: Any,
-        width: int,
-        slot: Any,
-        block: Any,
-        base: Any,
-        index: Any,
-        chunks: int,
-        chunk: int,
-        steps: Any,
-        partial: Any,
+    def _rows(self, x: Any, base: Any, block: Any, outer: Sequence[Any], begin: Any, count: Any) -> None:
+        """All tiles of `count` rows from `begin` on; `base` is where the first of them lies."""
+        height, rest = self.tiling.height, self.c.rows.extent % self.tiling.height
+        with T.serial(0, count // height) as i:
+            self._row_of_tiles(x, base + i * (height * self.c.rows.x), block, outer, begin + i * height, height)
+        if not rest:
+            return
+        done = count - rest
+        if isinstance(count, int):  # a single band, or bands that are all as high
+            self._row_of_tiles(x, base + done * self.c.rows.x, block, outer, begin + done, rest)
+            return
+        with T.If(count % height != 0), T.Then():
+            self._row_of_tiles(x, base + done * self.c.rows.x, block, outer, begin + done, rest)
+
+    def _row_of_tiles(self, x: Any, base: Any, block: Any, outer: Sequence[Any], row: Any, height: int) -> None:
+        columns, width = self.c.columns, self.tiling.width
+        whole, rest = divmod(columns.extent, width)
+        row, base = bound(row), bound(base)
+        with T.serial(0, whole) as j:
+            self._tile(x, base + j * (width * columns.x), block, outer, row, j * width, height, width)
+        if rest:
+            done = whole * width
+            self._tile(x, base + done * columns.x, block, outer, row, done, height, rest)
+
+    def _single_row(self, x: Any, base: Any, block: Any, outer: Sequence[Any], begin: Any, count: Any) -> None:
+        """All tiles of `count` columns from `begin` on. The last of a row overlaps the one before."""
+        width, extent = self.tiling.width, self.c.columns.extent
+        with T.serial(0, -(-count // width) if isinstance(count, int) else (count + (width - 1)) // width) as j:
+            start = begin + j * width
+            start = bound(T.min(start, extent - width) if extent % width else start)
+            self._tile(x, base + start * self.c.columns.x, block, outer, 0, start, 1, width)
+
+    def _tile(
+        self, x: Any, base: Any, block: Any, outer: Sequence[Any], row: Any, column: Any, height: int, width: int
     ) -> None:
-        """One register tile, over one chunk of the reduction."""
-        c, lanes = self.c, self.lanes
-        vectors = c.block // lanes
-        sums = T.alloc_buffer([width * self.blocks * c.block], c.dtype)
-        places = [(i, j, v) for i in range(width) for j in range(self.blocks) for v in range(vectors)]
-
-        def at(i: int, j: int, v: int) -> int:
-            return ((i * self.blocks + j) * vectors + v) * lanes
-
-        def ramp(offset: Any) -> Any:
-            return T.Ramp(offset, 1, lanes)
-
-        def clear() -> None:
-            for place in places:
-                T.buffer_store(sums, T.Broadcast(T.cast(0, c.dtype), lanes), [ramp(at(*place))])
-
-        def resume() -> None:
-            for place in places:
-                T.buffer_store(sums, partial[ramp(slot * (self.blocks * c.block) + at(*place))], [ramp(at(*place))])
-
-        def suspend() -> None:
-            for place in places:
-                T.buffer_store(partial, sums[ramp(at(*place))], [ramp(slot * (self.blocks * c.block) + at(*place))])
-
-        def finish() -> None:
-            for i, j, v in places:
-                position = at(i, j, v)
-                self.store(
-                    block + j,
-                    self.coordinates(start + i),
-                    v * lanes,
-                    lambda lane, position=position: sums[position + lane],
-                    lanes,
-                )
-
-        offsets = self.offsets(start, width)
-        if chunks == 1:
-            clear()
-        else:
-            with T.If(index == 0):
-                with T.Then():
-                    clear()
-                with T.Else():
-                    resume()
+        """One register tile: `base` is where its first point's inputs begin."""
+        c, lanes, blocks = self.c, self.lanes, self.tiling.blocks
+        size = blocks * c.block
+        # 64 bits: LLVM may then add constants to an address that it would have to add before extending 32.
+        base, block = T.bind(T.cast(base, "int64")), T.bind(T.cast(block, "int64"))
+        points = list(product(range(height), range(width)))
+        places = [(i, at) for i in range(len(points)) for at in range(0, size, lanes)]
+        # One buffer a point: TVM puts only buffers below 1 KiB on the stack, from where LLVM takes them into registers.
+        sums = [T.alloc_buffer([size], c.dtype) for _ in points]
+        for i, at in places:
+            T.buffer_store(sums[i], T.Broadcast(T.cast(0, c.dtype), lanes), [T.Ramp(at, 1, lanes)])
 
         def step(x_at: Any, w_at: Any) -> None:
-            for i in range(width):
-                element = T.Broadcast(self.x[offsets[i] + x_at], lanes)
-                for j in range(self.blocks):
-                    for v in range(vectors):
-                        here = ramp(at(i, j, v))
-                        weight = self.w[ramp((block + j) * c.block_stride + w_at + v * lanes)]
-                        T.buffer_store(sums, sums[here] + element * weight, [here])
+            self._prefetch(block, w_at)
+            for i, (r, s) in enumerate(points):
+                element = T.Broadcast(x[base + (r * c.rows.x + s * c.columns.x) + x_at], lanes)
+                for at in range(0, size, lanes):
+                    here = T.Ramp(at, 1, lanes)
+                    weight = self.w[T.Ramp((block + at // c.block) * c.block_stride + w_at + at % c.block, 1, lanes)]
+                    T.buffer_store(sums[i], sums[i][here] + element * weight, [here])
 
-        def reduce(axes: Sequence[Axis], x_at: Any, w_at: Any) -> None:
-            axis, *rest = axes
-            if rest:
-                with T.serial(0, axis.extent) as k:
-                    reduce(rest, x_at + k * axis.x, w_at + k * axis.w)
-                return
-            unrolled = min(self.config["unrolled"], axis.extent)
-            whole = axis.extent // unrolled
-            if whole > 1:
-                with T.serial(0, whole) as k:
-                    for u in range(unrolled):
-                        r = k * unrolled + u
-                        step(x_at + r * axis.x, w_at + r * axis.w)
-            for r in range(whole * unrolled if whole > 1 else 0, axis.extent):
-                step(x_at + r * axis.x, w_at + r * axis.w)
+        if c.steps:
+            self._reduce([axis for axis in c.reduction if axis.extent > 1], 0, self.w_at, step)
+        if not self.roll:
+            for i, at in places:
+                r, s = points[i]
+                self._store(block, at, outer, row + r, column + s, partial(_element, sums[i], at))
+            return
+        tile = T.alloc_buffer([len(points) * size], c.dtype)
+        for i, at in places:
+            T.buffer_store(tile, sums[i][T.Ramp(at, 1, lanes)], [T.Ramp(i * size + at, 1, lanes)])
+        with T.serial(0, len(points)) as i:
+            for at in range(0, size, lanes):
+                r, s = (i // width, i % width) if height > 1 else (0, i)
+                self._store(block, at, outer, row + r, column + s, partial(_element, tile, i * size + at))
 
-        head, *rest = c.reduction
-        rest = [axis for axis in rest if axis.extent > 1]
-        with T.serial(0, steps) as k:
-            r = index * chunk + k if chunks > 1 else k
-            if rest:
-                reduce(rest, base + r * head.x, r * head.w)
-            else:
-                step(base + r * head.x, r * head.w)
-        if chunks == 1:
-            finish()
-        else:
-            with T.If(index == chunks - 1):
-                with T.Then():
-                    finish()
-                with T.Else():
-                    suspend()
+    def _prefetch(self, block: Any, w_at: Any) -> None:
+        """Ask for the weights that come some steps later. The hardware sees their streams too, but stops at pages."""
+        for at in range(0, self.tiling.blocks * self.c.block, self.lanes):
+            ahead = (block + at // self.c.block) * self.c.block_stride + w_at + at % self.c.block + AHEAD
+            pointer, for_read, everywhere, data = tirx.address_of(self.w[ahead]), 0, 3, 1
+            hints = (tirx.const(hint, "int32") for hint in (for_read, everywhere, data))
+            T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", pointer, *hints))
 
-    def offsets(self, start: Any, width: int) -> list[Any]:
-        """Where in x the points of a tile begin."""
-        axes = self.c.seamless_points()
-        if len(axes) == 1:
-            return [start * axes[0].x + i * axes[0].x for i in range(width)]
-        if axes[-1].extent % width == 0 and prod(axis.extent for axis in axes) % width == 0:
-            first = T.bind(flat(axes, start))
-            return [first + i * axes[-1].x for i in range(width)]
-        return [T.bind(flat(axes, start + i)) for i in range(width)]
+    def _store(
+        self, block: Any, at: int, outer: Sequence[Any], row: Any, column: Any, total: Callable[[Any], Any]
+    ) -> None:
+        point = self.c.coordinates(outer, row, column)
+        self.store(block + at // self.c.block, point, at % self.c.block, total, self.lanes)
 
-    def coordinates(self, point: Any) -> list[Any]:
-        """A point's index along each of the contraction's axes."""
-        result = []
-        below = prod(axis.extent for axis in self.c.points)
-        for i, axis in enumerate(self.c.points):
-            below //= axis.extent
-            value = point // below if below > 1 else point
-            result.append(0 if axis.extent == 1 else value if i == 0 else value % axis.extent)
-        return result
-
-
-def flat(axes: Sequence[Axis], point: Any) -> Any:
-    """The element of x at which a point begins."""
-    total: Any = 0
-    below = prod(axis.extent for axis in axes)
-    for i, axis in enumerate(axes):
-        below //= axis.extent
-        value = point // below if below > 1 else point
-        total = total + (value if i == 0 else value % axis.extent) * axis.x
-    return total
+    def _reduce(self, axes: Sequence[Axis], x_at: Any, w_at: Any, step: Callable[[Any, Any], None]) -> None:
+        if not axes:
+            step(x_at, w_at)
+            return
+        axis, *rest = axes
+        if rest:
+            with T.serial(0, axis.extent) as k:
+                self._reduce(rest, x_at + k * axis.x, w_at + k * axis.w, step)
+            return
+        unrolled = min(self.tiling.unrolled, axis.extent)
+        whole = axis.extent // unrolled
+        if whole > 1:
+            with T.serial(0, whole) as k:
+                for u in range(unrolled):
+                    step(x_at + (k * unrolled + u) * axis.x, w_at + (k * unrolled + u) * axis.w)
+        for r in range(whole * unrolled if whole > 1 else 0, axis.extent):
+            step(x_at + r * axis.x, w_at + r * axis.w)

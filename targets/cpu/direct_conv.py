@@ -1,27 +1,35 @@
-"""Direct convolution: NCHW{b}c or plain NCHW input, blocked result, any window, stride, dilation, padding and groups."""
+"""Direct convolution: NCHW{b}c or plain NCHW input, blocked result, any window, stride, dilation, pads and groups.
+
+Padding is copied, not tested for: a task copies the rows that its band reads, for all channels, and computes all
+outputs from the copy while it is in the cache. Where the weights are too large to be read once for each band, one
+pass before copies everything, and a task keeps to some outputs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
+import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import blocked_activation, blocked_weight
-from convc.ir.neural import ConvOp
-from convc.targets.cpu.buffers import BufferEmitter, build, elementwise_epilogue
-from convc.targets.cpu.contraction import Axis, Contraction, emit
+from convc.ir.layout import blocked_weight
+from convc.ir.neural import ConvOp, ConvTransposeOp
+from convc.targets.cpu.buffers import BufferEmitter, build, elementwise_epilogue, padded_shape
+from convc.targets.cpu.contraction import Axis, Contraction, Prepare, Store, Tiling, emit, in_memory
 from convc.targets.cpu.loops import channel_block
+from convc.targets.cpu.tiling import tilings
 from convc.targets.emit import dtype_of
 from convc.targets.target import Target
 from convc.targets.template import Config
 
 
 class DirectConv:
-    """Weights are OIHW{b}i{b}o for a blocked input, OIHW{b}o for a plain one (the first layer's few channels)."""
+    """Weights are OIHW{b}i{b}o for a blocked input, OIHW{b}o for a plain one (the first layer's few channels). The
+    configuration is a `Tiling`; a share of all output blocks makes tasks copy their own padding."""
 
     name = "direct_conv"
 
@@ -39,38 +47,82 @@ class DirectConv:
         return group == 1 or (outputs % block == 0 and inputs % (in_block or 1) == 0)
 
     def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
-        return ({"points": 6, "blocks": 2, "unrolled": 8, "chunk": 1 << 20, "band": 1 << 20, "outer": 0},)
+        op = kernel.anchor
+        assert isinstance(op, ConvOp)
+        c = contraction(op, padded_shape(op.x, op.pads.get_values()))
+        return [vars(tiling) for tiling in tilings(c, prod(physical_shape(op.x)), prod(physical_shape(op.w)), target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
-        def body(emitter: BufferEmitter) -> None:
-            op = kernel.anchor
-            assert isinstance(op, ConvOp)
-            pads = op.pads.get_values()
-            shape = physical_shape(op.x)
-            if any(pads) or op.x not in emitter.buffers:
-                x, shape = emitter.padded_copy(op.x, pads, target)
-            else:
-                x = emitter.buffers[op.x].view(prod(shape))
-            w = emitter.buffers[op.w].view(prod(physical_shape(op.w)))
-            block = channel_block(layout_of(op.result))
-
-            def store(o: Any, point: Sequence[Any], first: int, total: Any, lanes: int) -> None:
-                n, *spatial = point
-
-                def result(index: Sequence[Any]) -> Any:
-                    value = total(emitter.simplify(index[1] - o * block - first))
-                    return value if op.bias is None else value + emitter.read(op.bias, [index[1]])
-
-                emitter.bind_element(op.result, result, also=[(op.bias, 0)] if op.bias else [])
-                emitter.store(lambda lane: [n, o * block + first + lane, *spatial], lanes)
-
-            emit(contraction(op, shape), config, x, w, store, target)
-
-        return build(kernel, body)
+        return build(kernel, lambda emitter: _body(emitter, Tiling(**config), target))
 
 
-def contraction(op: ConvOp, shape: Sequence[int]) -> Contraction:
-    """A convolution without padding as a contraction; `shape` is that in memory of its input, padded."""
+def _body(emitter: BufferEmitter, tiling: Tiling, target: Target) -> None:
+    op = emitter.kernel.anchor
+    assert isinstance(op, ConvOp)
+    pads, shape = op.pads.get_values(), padded_shape(op.x, op.pads.get_values())
+    c = contraction(op, shape)
+    if emitter.must_copy(op.x, pads) and _can_copy_bands(op) and tiling.share * tiling.blocks >= c.blocks:
+        c, prepare = _copied_bands(emitter, op, tiling, target)
+    else:
+        prepare = in_memory(emitter.padded(op.x, pads, target), c)
+    w = emitter.buffers[op.w].view(prod(physical_shape(op.w)))
+    emit(c, tiling, prepare, w, channel_store(emitter, op), target.lanes(c.dtype), roll=emitter.heavy_epilogue())
+
+
+def channel_store(
+    emitter: BufferEmitter,
+    op: ConvOp | ConvTransposeOp,
+    place: Callable[[Sequence[Any]], Sequence[Any]] = lambda spatial: spatial,
+) -> Store:
+    """Stores vectors of output channels with the bias added; `place` makes the result's spatial index of a point's."""
+    block = channel_block(layout_of(op.result))
+
+    def store(o: Any, point: Sequence[Any], first: int, total: Any, lanes: int) -> None:
+        n, *spatial = point
+
+        def result(index: Sequence[Any]) -> Any:
+            value = total(emitter.simplify(index[1] - o * block - first))
+            return value if op.bias is None else value + emitter.read(op.bias, [index[1]])
+
+        emitter.bind_element(op.result, result, also=[(op.bias, 0)] if op.bias else [])
+        emitter.store(lambda lane: [n, o * block + first + lane, *place(spatial)], lanes)
+
+    return store
+
+
+def _can_copy_bands(op: ConvOp) -> bool:
+    """Whether the rows of points are those of the image, and all channels serve every output."""
+    result = shape_of(op.result)
+    return len(result) == 4 and min(result[2:]) > 1 and op.group.value.data == 1
+
+
+def _copied_bands(emitter: BufferEmitter, op: ConvOp, tiling: Tiling, target: Target) -> tuple[Contraction, Prepare]:
+    """Each task reads a padded copy of the rows of its band, in scratch memory of its own."""
+    pads = op.pads.get_values()
+    batch, channels, _, *row = padded_shape(op.x, pads)
+    span = (shape_of(op.w)[2] - 1) * op.dilations.get_values()[0] + 1
+    stride = op.strides.get_values()[0]
+    height = min((tiling.band - 1) * stride + span, physical_shape(op.x)[2] + pads[0] + pads[2])
+    shape = (batch, channels, height, *row)
+    last = physical_shape(op.x)[2] + pads[0] + pads[2] - height
+
+    def prepare(outer: Sequence[Any], begin: Any) -> tuple[Any, Any]:
+        buffer = T.alloc_buffer([prod(shape[1:])], dtype_of(op.x))
+        # The last band is shorter: its copy begins earlier rather than leave the input.
+        first = T.bind(T.min(begin * stride, last)) if not isinstance(begin, int) else 0
+        n = outer[0] if shape_of(op.x)[0] > 1 else 0
+        with T.serial(0, channels) as channel, T.serial(0, height) as i:
+            emitter.bind_axes([channel, i], [channels, height])
+            base = (channel * height + i) * prod(row)
+            emitter.padded_row(buffer, base, op.x, pads, [n, channel, first + i], target)
+        return buffer, (begin * stride - first) * prod(row)
+
+    return contraction(op, shape, alone=True), prepare
+
+
+def contraction(op: ConvOp, shape: Sequence[int], *, alone: bool = False) -> Contraction:
+    """A convolution without padding as a contraction; `shape` is that in memory of its input, padded. With `alone`
+    x holds only what one task reads."""
     strides = [prod(shape[i + 1 :]) for i in range(len(shape))]
     rank = len(shape_of(op.x)) - 2
     weight = physical_shape(op.w)
@@ -78,7 +130,7 @@ def contraction(op: ConvOp, shape: Sequence[int]) -> Contraction:
     result, group = shape_of(op.result), op.group.value.data
     spatial = strides[2 : 2 + rank]
     points = (
-        Axis(result[0], strides[0]),
+        Axis(result[0], 0 if alone else strides[0]),
         *(Axis(n, step * s) for n, step, s in zip(result[2:], spatial, op.strides.get_values(), strict=True)),
     )
     taps = (
@@ -87,9 +139,8 @@ def contraction(op: ConvOp, shape: Sequence[int]) -> Contraction:
             shape_of(op.w)[2:], spatial, op.dilations.get_values(), w_strides[2 : 2 + rank], strict=True
         )
     )
-    blocked = channel_block(layout_of(op.x))
     reduction = [Axis(weight[1], strides[1], w_strides[1]), *taps]
-    if blocked:
+    if blocked := channel_block(layout_of(op.x)):
         reduction.append(Axis(blocked, 1, w_strides[2 + rank]))
     return Contraction(
         points=points,

@@ -15,6 +15,7 @@ from tvm import ir, tirx
 
 from convc.ir.attributes import physical_shape
 from convc.ir.kernel import KernelOp
+from convc.ir.neural import LRNOp
 from convc.targets.cpu.boxes import Memory, View, cut
 from convc.targets.cpu.generic import refuse_empty
 from convc.targets.cpu.nest import Nest, sequence
@@ -26,15 +27,19 @@ PARALLEL_NS = 40_000
 """Kernels shorter than this stay on one thread: waking the others takes several microseconds."""
 PIECE_NS = 10_000
 MOST_PIECES = 64
+MOST_NEAR = 16
+"""Channels that an unrolled LRN reads for an element."""
 
 
 class Injective:
-    """Applies to every kernel without an anchor. Nothing to configure."""
+    """Applies to every kernel without an anchor, and to LRN, which reads a few channels for one. No configuration."""
 
     name = "injective"
 
     def applies(self, kernel: KernelOp, target: Target) -> bool:
-        return kernel.anchor is None and len(kernel.outputs) == 1
+        anchor = kernel.anchor
+        few = isinstance(anchor, LRNOp) and anchor.size.value.data <= MOST_NEAR
+        return (anchor is None or few) and len(kernel.outputs) == 1
 
     def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
         return ({},)
@@ -75,39 +80,16 @@ def _nanoseconds(view: View, target: Target) -> float:
 
 
 def _parallel(nests: Sequence[Nest], pieces: int) -> tirx.Stmt:
-    """One parallel loop over all boxes: each of its steps does its share of the rows of every box."""
+    """One parallel loop over all boxes: each of its steps does some shares of every box."""
     if len(nests) == 1:
-        nest, row = nests[0], tirx.Var("row", "int32")
-        rows, depth = _leading(nest, pieces)
-        return tirx.For(row, 0, rows, tirx.ForKind.PARALLEL, _at(nest, depth, row))
+        shares, share, body = nests[0].shared(pieces)
+        return tirx.For(share, 0, shares, tirx.ForKind.PARALLEL, body)
     step = tirx.Var("step", "int32")
-    body = []
+    boxes = []
     for nest in nests:
-        rows, depth = _leading(nest, pieces)
-        share = -(-rows // pieces)
-        row, offset = tirx.Var("row", "int32"), tirx.Var("offset", "int32")
-        inside = sequence([tirx.Bind(row, step * share + offset), _at(nest, depth, row)])
-        count = tirx.max(tirx.min(rows - step * share, share), 0)
-        body.append(tirx.For(offset, 0, count, tirx.ForKind.SERIAL, inside))
-    return tirx.For(step, 0, pieces, tirx.ForKind.PARALLEL, sequence(body))
-
-
-def _leading(nest: Nest, pieces: int) -> tuple[int, int]:
-    """How many rows, over how many of the outer loops, give every piece some work."""
-    rows = depth = 1 if nest.outer else 0
-    if not nest.outer:
-        return 1, 0
-    rows = nest.outer[0][1]
-    while rows < 2 * pieces and depth < len(nest.outer):
-        rows *= nest.outer[depth][1]
-        depth += 1
-    return rows, depth
-
-
-def _at(nest: Nest, depth: int, row: tirx.Var) -> tirx.Stmt:
-    """The nest with its first `depth` loop variables computed from their joint index."""
-    bound, rest = [], row
-    for variable, extent in reversed(nest.outer[:depth]):
-        bound.append(tirx.Bind(variable, tirx.floormod(rest, extent) if len(bound) < depth - 1 else rest))
-        rest = tirx.floordiv(rest, extent)
-    return sequence([*bound, nest.serial(depth)])
+        shares, share, body = nest.shared(pieces)
+        each, offset = -(-shares // pieces), tirx.Var("offset", "int32")
+        count = tirx.max(tirx.min(shares - step * each, each), 0)
+        inside = sequence([tirx.Bind(share, step * each + offset), body])
+        boxes.append(tirx.For(offset, 0, count, tirx.ForKind.SERIAL, inside))
+    return tirx.For(step, 0, pieces, tirx.ForKind.PARALLEL, sequence(boxes))

@@ -12,10 +12,8 @@ from convc.ir.data import CastOp
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import Layout, blocked_activation
+from convc.targets.cpu.contraction import PARALLEL_VECTORS
 from convc.targets.target import Target
-
-PARALLEL_VECTORS = 1 << 15
-"""Fewer vector operations than this take some 5 microseconds, which waking other threads costs too."""
 
 
 def pointwise_epilogue(kernel: KernelOp) -> bool:
@@ -51,7 +49,7 @@ def parallel(schedule: s_tir.Schedule, loops: Sequence[Any], work: int, target: 
     """Fuse some loops into one, and run it in parallel if `work` scalar operations are worth waking threads for.
     TVM allows this before a reduction inside is decomposed, not after."""
     fused = schedule.fuse(*loops)
-    if target.cores > 1 and work // target.lanes() >= PARALLEL_VECTORS:
+    if work // target.lanes() >= PARALLEL_VECTORS:
         schedule.parallel(fused)
     return fused
 

@@ -13,6 +13,7 @@ from tvm import tirx
 
 from convc.targets.cpu.boxes import Memory, View, linear
 from convc.targets.cpu.shuffles import interleave, transpose
+from convc.targets.lets import let
 
 MOST_UNROLLED = 4
 """Inner loops up to this extent (the phases of an upsampling by 2 to 4) are unrolled: their indices become constant."""
@@ -65,6 +66,32 @@ class Nest:
             kind = tirx.ForKind.UNROLLED if short else tirx.ForKind.SERIAL
             body = tirx.For(variable, 0, extent, kind, body)
         return body
+
+    def shared(self, pieces: int) -> tuple[int, tirx.Var, tirx.Stmt]:
+        """The loops as about `pieces` equal shares: how many there are, the variable that counts them, and the
+        statement that does one."""
+        depth, shares = 0, 1
+        while depth < len(self.outer) and shares < pieces:
+            shares *= self.outer[depth][1]
+            depth += 1
+        share, rest = tirx.Var("share", "int32"), None
+        body = self.serial(depth)
+        bound: list[tirx.Stmt] = []
+        if depth and shares > 2 * pieces:
+            # The last loop in runs of several steps; the last run overlaps the one before.
+            variable, extent = self.outer[depth - 1]
+            runs = -(-pieces * extent // shares)
+            length = -(-extent // runs)
+            runs, shares = -(-extent // length), shares // extent * -(-extent // length)
+            step = tirx.Var("step", "int32")
+            start = _from_the_end(tirx.floormod(share, runs), length, extent)
+            body = tirx.For(step, 0, length, tirx.ForKind.SERIAL, sequence([tirx.Bind(variable, start + step), body]))
+            depth, rest = depth - 1, tirx.floordiv(share, runs)
+        rest = share if rest is None else rest
+        for number, (variable, extent) in enumerate(reversed(self.outer[:depth])):
+            bound.append(tirx.Bind(variable, tirx.floormod(rest, extent) if number < depth - 1 else rest))
+            rest = tirx.floordiv(rest, extent)
+        return shares, share, sequence([*bound, body])
 
     # Loops and addresses
 
@@ -221,7 +248,7 @@ class Nest:
             loaded = (known or {}).get(number)
             if loaded is None:
                 loaded = tirx.BufferLoad(self.memory.operands[load.operand], [_substitute(self.addresses[number], at)])
-            value = tirx.Let(load.name, loaded, value)
+            value = let(load.name, loaded, value)
         return value
 
     def _ramp(self, number: int, at: Mapping[tirx.Var, Any]) -> Any:

@@ -8,12 +8,28 @@ from convc.ir.kernel import KernelOp
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.injective import Injective
+from convc.targets.cpu.matmul import PackedMatMul, PlainMatMul
+from convc.targets.cpu.plain_conv import PlainConv
 from convc.targets.cpu.reduce import BlockedReduce, RowReduce
+from convc.targets.cpu.transposed_conv import TransposedConv
 from convc.targets.cpu.window import BlockedWindow
+from convc.targets.cpu.winograd import Winograd
 from convc.targets.target import Target
 from convc.targets.template import Template
 
-TEMPLATES: Sequence[Template] = (BlockedWindow(), DirectConv(), BlockedReduce(), RowReduce(), Injective(), Generic())
+TEMPLATES: Sequence[Template] = (
+    BlockedWindow(),
+    DirectConv(),
+    Winograd(),
+    TransposedConv(),
+    PlainConv(),
+    PackedMatMul(),
+    PlainMatMul(),
+    BlockedReduce(),
+    RowReduce(),
+    Injective(),
+    Generic(),
+)
 """The last one takes every kernel."""
 
 

@@ -1,15 +1,14 @@
-"""Linking with and without a compiler on the machine."""
+"""Compiling and linking with and without a compiler on the machine."""
 
 import ctypes
 import importlib.util
 import platform
-import sys
 
 import pytest
 import tvm
 from tvm import te
 
-from convc.targets import link as linking
+from convc.targets import toolchain
 
 
 @pytest.fixture
@@ -29,30 +28,45 @@ def loads(library):
 
 @pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed")
 def test_links_without_a_compiler(object_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(linking.shutil, "which", lambda name: None)
-    linking.link(tmp_path / "kernels.so", [object_file], platform.machine())
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: None)
+    toolchain.link(tmp_path / "kernels.so", [object_file], platform.machine())
     assert loads(tmp_path / "kernels.so")
 
 
-@pytest.mark.skipif(linking.shutil.which("cc") is None, reason="this machine has no cc")
+@pytest.mark.skipif(toolchain.shutil.which("cc") is None, reason="this machine has no cc")
 def test_links_with_cc(object_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(linking.importlib.util, "find_spec", lambda name: None)
-    linking.link(tmp_path / "kernels.so", [object_file], platform.machine())
+    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: None)
+    toolchain.link(tmp_path / "kernels.so", [object_file], platform.machine())
     assert loads(tmp_path / "kernels.so")
 
 
-def test_no_linker_is_one_clear_line(object_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(linking.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(linking.shutil, "which", lambda name: None)
-    with pytest.raises(linking.LinkError, match=r"this machine has no cc\): pip install 'convc\[linker\]'"):
-        linking.link(tmp_path / "kernels.so", [object_file], platform.machine())
-    with pytest.raises(linking.LinkError, match="expected a linker for riscv64, found none"):
-        linking.link(tmp_path / "kernels.so", [object_file], "riscv64")
+def test_compiles_and_links_c_for_another_architecture(tmp_path):
+    pytest.importorskip("ziglang", reason="only ziglang compiles for other architectures")
+    other = {"x86_64": "aarch64", "aarch64": "x86_64"}[platform.machine()]
+    toolchain.compile_c(toolchain.NATIVE / "runtime.c", tmp_path / "runtime.o", other)
+    toolchain.link(tmp_path / "kernels.so", [tmp_path / "runtime.o"], other)
+    header = (tmp_path / "kernels.so").read_bytes()[:20]
+    assert header[:4] == b"\x7fELF"
+    assert int.from_bytes(header[18:20], "little") == {"x86_64": 62, "aarch64": 183}[other]  # e_machine
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kernels.so", "runtime.o"]
 
 
-def test_a_failing_linker_is_one_line(tmp_path):
+def test_no_compiler_is_one_clear_line(object_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: None)
+    with pytest.raises(toolchain.ToolchainError, match=r"this machine has no cc\): pip install 'convc\[linker\]'"):
+        toolchain.link(tmp_path / "kernels.so", [object_file], platform.machine())
+    with pytest.raises(toolchain.ToolchainError, match="expected a C compiler and linker for riscv64, found none"):
+        toolchain.compile_c(toolchain.NATIVE / "runtime.c", tmp_path / "runtime.o", "riscv64")
+
+
+def test_a_failing_tool_is_one_line(tmp_path):
     (tmp_path / "bad.o").write_text("not an object")
-    with pytest.raises(linking.LinkError, match=r"linking kernels.so with \S+ failed: ") as caught:
-        linking.link(tmp_path / "kernels.so", [tmp_path / "bad.o"], platform.machine())
-    assert "\n" not in str(caught.value)
-    assert sys.executable in str(caught.value) or "cc" in str(caught.value)
+    (tmp_path / "bad.c").write_text("int main(")
+    for what, call in {
+        "linking kernels.so": lambda: toolchain.link(tmp_path / "kernels.so", [tmp_path / "bad.o"], platform.machine()),
+        "compiling bad.c": lambda: toolchain.compile_c(tmp_path / "bad.c", tmp_path / "x.o", platform.machine()),
+    }.items():
+        with pytest.raises(toolchain.ToolchainError, match=rf"{what} with \S+ failed: .*error") as caught:
+            call()
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,101 @@
+"""The analytic model of register tiles and tasks: which tilings of a contraction to try, best first.
+
+It counts cycles of one core that starts two vector operations and two loads a cycle, as x86-64 cores with wide vectors
+do and the larger aarch64 ones. What matters is the order of the tilings, and that the first is good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil, prod
+
+from convc.targets.cpu.contraction import Axis, Contraction, Tiling
+from convc.targets.target import Target
+
+_LATENCY = 4  # cycles from one multiply-add to the next on the same register
+_L2_BYTES = 32  # a cycle, from the second cache to the first
+STREAM_BYTES = 4.5  # a cycle, from beyond the second cache: a core's share of memory
+_TILE = 24  # cycles around a tile: addresses, loop, first loads
+_STORE = 2  # cycles to finish and store one vector
+_BLOCKS = 4  # output blocks in a tile, at the most
+_TASKS = 16
+_FEW_ROWS = 4  # the least that a band with a padded copy of its own should have: it reads a window's rows more
+_UNROLLED = 2  # steps of a loop over the channels of a block: enough to hide the loop itself
+
+
+def tilings(c: Contraction, x_size: int, w_size: int, target: Target, count: int = 6) -> list[Tiling]:
+    """Up to `count` tilings, best first; `x_size` and `w_size` are the elements of the operands."""
+    ranked = sorted(_register_tiles(c, target), key=lambda tile: _cycles(c, target, *tile))
+    return [_tasks(c, target, x_size, w_size, *tile) for tile in ranked[:count]]
+
+
+def cycles(c: Contraction, target: Target) -> float:
+    """The time of a contraction in its best register tile, while its operands come from the second cache."""
+    return min(_cycles(c, target, *tile) for tile in _register_tiles(c, target))
+
+
+def _register_tiles(c: Contraction, target: Target) -> Iterator[tuple[int, int, int]]:
+    """(height, width, blocks) that fit the registers, beside a vector of w a block and an element of x."""
+    vectors = max(1, c.block // target.lanes(c.dtype))
+    alone = c.rows.extent * c.columns.extent == 1  # a product with a vector: only blocks fill the pipeline
+    for blocks in range(1, min(c.blocks, 2 * _BLOCKS if alone else _BLOCKS) + 1):
+        room = (target.vector_registers - 1) // (blocks * vectors) - 1
+        for width in range(1, min(c.columns.extent, room) + 1):
+            yield 1, width, blocks
+            if width == c.columns.extent:
+                yield from ((height, width, blocks) for height in range(2, min(c.rows.extent, room // width) + 1))
+
+
+def _cycles(c: Contraction, target: Target, height: int, width: int, blocks: int) -> float:
+    """The time of all tiles, those of the remainders included."""
+    vectors = blocks * max(1, c.block // target.lanes(c.dtype))
+    streams = 4 * c.steps * blocks * c.block > target.l1_bytes
+
+    def tile(points: int) -> float:
+        sums = points * vectors
+        step = max(sums / 2, (points + vectors) / 2, _LATENCY)
+        if streams:
+            step = max(step, vectors * target.vector_bits / 8 / _L2_BYTES)
+        return c.steps * step + _TILE + _STORE * sums
+
+    total = 0.0
+    for rows, high in _parts(c.rows, height):
+        # Where there is a single row its last tile overlaps the one before; else it has a size of its own.
+        parts = _parts(c.columns, width) if c.rows.extent > 1 else [(ceil(c.columns.extent / width), width)]
+        total += sum(rows * tiles * tile(high * wide) for tiles, wide in parts)
+    return total * ceil(c.blocks / blocks)
+
+
+def _parts(axis: Axis, size: int) -> list[tuple[int, int]]:
+    """(how many, how long): the whole tiles along an axis, and the rest."""
+    whole, rest = divmod(axis.extent, size)
+    return [(whole, size)] + ([(1, rest)] if rest else [])
+
+
+def _tasks(c: Contraction, target: Target, x_size: int, w_size: int, height: int, width: int, blocks: int) -> Tiling:
+    """What a task computes: all outputs of a band of rows, while weights pass by, if these fit half of the second
+    cache; else some outputs of all rows. Both are cut further until there are enough tasks to share."""
+    half, item = target.l2_bytes // 2, 4
+    unrolled = 1 if _overlaps(c) else _UNROLLED
+    columns = ceil(c.blocks / blocks)
+    banded, step = (c.rows.extent, height) if c.rows.extent > 1 else (c.columns.extent, width)
+    around = prod(axis.extent for axis in c.outer) * c.groups
+
+    def rounded(size: float) -> int:
+        return min(max(ceil(size / step), 1) * step, banded)
+
+    if item * w_size <= half:
+        fits = half / 2 / (item * x_size / around / banded)
+        band = rounded(min(banded * around / _TASKS, fits))
+        return Tiling(height, width, blocks, unrolled, max(band, rounded(_FEW_ROWS)), columns)
+    bands = ceil(_TASKS / (around * columns))
+    fits = banded if item * x_size <= half else half / (item * x_size / around / banded)
+    share = columns if fits < banded and item * w_size < item * x_size else 1
+    return Tiling(height, width, blocks, unrolled, rounded(min(banded / bands, fits)), share)
+
+
+def _overlaps(c: Contraction) -> bool:
+    """Whether neighbouring points share inputs along the innermost reduction axis, as in a plain first layer. LLVM
+    would keep those of unrolled steps in registers, and have none left for the sums."""
+    inner = c.reduction[-1]
+    return 0 < c.columns.x < inner.extent * inner.x and c.columns.x % inner.x == 0

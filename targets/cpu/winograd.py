@@ -1,0 +1,199 @@
+"""Winograd convolution F(m x m, 3 x 3) in NCHW{b}c: transform inputs, multiply, transform outputs.
+
+For each of the t*t places of a tile, products over channels are a matrix product of tiles by output channels: the
+contraction of `contraction.py` once more. Two orders of the three steps:
+
+- tiles in chunks, a task each: the chunk's transformed inputs and products stay in the cache, weights pass by for
+  every chunk. For many tiles and few channels.
+- one step after another for all tiles, each step parallel: transformed weights, 2.25 (m = 2) to 4 times (m = 4) the
+  size of the window's, are read once. For many channels and few tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import Any
+
+import tvm.script.ir_builder.tirx as T
+from tvm import tirx
+from xdsl.ir import SSAValue
+
+from convc.ir.attributes import layout_of, physical_shape, shape_of
+from convc.ir.kernel import KernelOp
+from convc.ir.layout import winograd_weight
+from convc.ir.neural import WinogradConvOp
+from convc.ir.winograd import Transforms, transforms
+from convc.targets.cpu.buffers import BufferEmitter, build, elementwise_epilogue
+from convc.targets.cpu.contraction import Axis, Contraction, Tiling, bound, emit, fitted, in_memory, loop, split
+from convc.targets.cpu.loops import channel_block
+from convc.targets.cpu.tiling import STREAM_BYTES, cycles, tilings
+from convc.targets.cpu.winograd_transforms import input_transform, output_transform
+from convc.targets.target import Target
+from convc.targets.template import Config
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Tiles of a convolution: `count` of them, `rows` x `columns` in each of `batch` images; blocks of channels."""
+
+    transforms: Transforms
+    batch: int
+    rows: int
+    columns: int
+    inputs: int
+    outputs: int
+    block: int
+
+    @staticmethod
+    def of(x: SSAValue, result: SSAValue, m: int) -> Geometry:
+        """The tiles between two values in NCHW{b}c."""
+        batch, _, height, width = shape_of(result)
+        inputs, outputs = physical_shape(x)[1], physical_shape(result)[1]
+        block = channel_block(layout_of(result))
+        return Geometry(transforms(m), batch, ceil(height / m), ceil(width / m), inputs, outputs, block)
+
+    @property
+    def count(self) -> int:
+        return self.batch * self.rows * self.columns
+
+    @property
+    def places(self) -> int:
+        """Elements of a tile of inputs."""
+        return self.transforms.t**2
+
+    @property
+    def weight_bytes(self) -> int:
+        return 4 * self.places * self.inputs * self.outputs * self.block**2
+
+    def place_step(self, channels: int, tiles: int) -> int:
+        """Elements between the same vector at neighbouring places, for some blocks of channels and tiles: an odd number
+        of vectors. A transform touches all places of a tile, which must not fall into the same few sets of a cache."""
+        return (channels * tiles | 1) * self.block
+
+    def contraction(self, tiles: int) -> Contraction:
+        """The products of some tiles at all places."""
+        row, weights = tiles * self.block, self.inputs * self.block * self.block
+        step = self.place_step(self.inputs, tiles)
+        return Contraction(
+            points=(Axis(self.places, step, self.outputs * weights), Axis(tiles, self.block)),
+            reduction=(Axis(self.inputs, row, self.block * self.block), Axis(self.block, 1, self.block)),
+            blocks=self.outputs,
+            block=self.block,
+            block_stride=weights,
+            around=1,
+        )
+
+
+class Winograd:
+    """Weights are HWOI{b}i{b}o. Config: the tiles of a `chunk` (all of them: one step after another), and the
+    `Tiling` of the products."""
+
+    name = "winograd"
+
+    def applies(self, kernel: KernelOp, target: Target) -> bool:
+        op = kernel.anchor
+        if not isinstance(op, WinogradConvOp) or not elementwise_epilogue(kernel):
+            return False
+        block = channel_block(layout_of(op.result))
+        return (
+            block == target.lanes()
+            and layout_of(op.x) == layout_of(op.result) == layout_of(kernel.yielded[0])
+            and layout_of(op.w) == winograd_weight(block)
+        )
+
+    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+        op = kernel.anchor
+        assert isinstance(op, WinogradConvOp)
+        geometry = Geometry.of(op.x, op.result, op.m.value.data)
+        found = []
+        for chunk in chunks(geometry, target):
+            c = geometry.contraction(chunk)
+            sizes = geometry.places * geometry.inputs * chunk * geometry.block, prod(physical_shape(op.w))
+            found += [{"chunk": chunk} | vars(tiling) for tiling in tilings(c, *sizes, target, count=2)]
+        return found
+
+    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+        tiling = Tiling(**{key: value for key, value in config.items() if key != "chunk"})
+        return build(kernel, lambda emitter: _Body(emitter, config["chunk"], tiling, target).write())
+
+
+def chunks(geometry: Geometry, target: Target) -> list[int]:
+    """Tiles of a chunk, best first: what half of the second cache holds of inputs and products; or all of them, where
+    weights would not fit the other half and all inputs and products do not go far beyond that cache."""
+    per_tile = 4 * geometry.places * geometry.block * (geometry.inputs + geometry.outputs)
+    most = max(1, target.l2_bytes // 2 // per_tile // _FEW) * _FEW
+    for_tasks = max(ceil(geometry.count / _TASKS / _FEW), 1) * _FEW
+    small = min(most, for_tasks, geometry.count)
+    few = geometry.weight_bytes > target.l2_bytes // 2 and per_tile * geometry.count <= _FAR * target.l2_bytes
+    return [geometry.count, small] if few else [small, geometry.count]
+
+
+_TASKS = 16
+_FEW = 14  # tiles that fill the registers of the widest machines
+_FAR = 4
+
+
+@dataclass
+class _Body:
+    emitter: BufferEmitter
+    chunk: int
+    tiling: Tiling
+    target: Target
+
+    def write(self) -> None:
+        op = self.emitter.kernel.anchor
+        assert isinstance(op, WinogradConvOp)
+        self.op, self.geometry = op, Geometry.of(op.x, op.result, op.m.value.data)
+        self.w = self.emitter.buffers[op.w].view(prod(physical_shape(op.w)))
+        if self.chunk >= self.geometry.count:
+            self._steps(0, self.geometry.count, parallel=True)
+            return
+        count = ceil(self.geometry.count / self.chunk)
+        work = prod(shape_of(self.op.result)) * shape_of(self.op.x)[1]
+        with loop(count, work) as task:
+            # The last chunk overlaps the one before.
+            first = T.min(task * self.chunk, self.geometry.count - self.chunk)
+            self._steps(bound(first), self.chunk, parallel=False)
+
+    def _steps(self, first: Any, tiles: int, *, parallel: bool) -> None:
+        """Everything for some tiles, from number `first` on."""
+        geometry, block = self.geometry, self.geometry.block
+        dtype = "float32"
+        v_step, step = (geometry.place_step(channels, tiles) for channels in (geometry.inputs, geometry.outputs))
+        v, products = (T.alloc_buffer([geometry.places * each], dtype) for each in (v_step, step))
+        work = 12 * geometry.places * tiles
+        with loop(geometry.inputs * tiles, geometry.inputs * work if parallel else 0) as task:
+            channel, i = map(bound, split(task, [geometry.inputs, tiles]))
+            n, row, column = map(bound, split(first + i, [geometry.batch, geometry.rows, geometry.columns]))
+            at = (channel * tiles + i) * block
+            input_transform(self.emitter, self.op, geometry, [n, channel, row, column], v, at, v_step)
+        c = geometry.contraction(tiles)
+
+        def store(o: Any, point: Sequence[Any], lane: int, total: Any, lanes: int) -> None:
+            place, i = point
+            at = place * step + (o * tiles + i) * block + lane
+            with T.vectorized(0, lanes) as k:
+                T.buffer_store(products, total(k), [at + k])
+
+        lanes = self.target.lanes()
+        emit(c, fitted(self.tiling, c), in_memory(v, c), self.w, store, lanes, parallel=parallel)
+        with loop(geometry.outputs * tiles, geometry.outputs * work if parallel else 0) as task:
+            channel, i = map(bound, split(task, [geometry.outputs, tiles]))
+            n, row, column = map(bound, split(first + i, [geometry.batch, geometry.rows, geometry.columns]))
+            at = (channel * tiles + i) * block
+            output_transform(self.emitter, self.op, geometry, [n, channel, row, column], products, at, step)
+
+
+_EFFICIENCY = 0.7
+_PLACE = 6.5
+"""Cycles to transform one vector at one place of a tile: its share of loads, arithmetic and stores."""
+
+
+def winograd_cycles(geometry: Geometry, target: Target) -> float:
+    """The time on one core, by the model of `tiling`: weights come from beyond the second cache."""
+    c = geometry.contraction(chunks(geometry, target)[0])
+    products = cycles(c, target) * geometry.count / c.columns.extent / _EFFICIENCY
+    transforms = _PLACE * geometry.places * geometry.count * (geometry.inputs + geometry.outputs)
+    return max(products, geometry.weight_bytes / STREAM_BYTES) + transforms

@@ -1,0 +1,148 @@
+"""The linear transforms of Winograd tiles, a vector of channels at a time, in registers.
+
+Points come in pairs +p and -p, so rows of B^T come in pairs too: one has the sum and one the difference of the same
+two parts, the even powers and the odd ones. Columns of A^T likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import tvm.script.ir_builder.tirx as T
+
+from convc.ir.attributes import shape_of
+from convc.ir.neural import WinogradConvOp
+from convc.targets.cpu.buffers import BufferEmitter
+from convc.targets.cpu.contraction import bound
+
+if TYPE_CHECKING:
+    from convc.targets.cpu.winograd import Geometry
+
+
+def input_transform(
+    emitter: BufferEmitter, op: WinogradConvOp, geometry: Geometry, tile: Sequence[Any], v: Any, at: Any, step: int
+) -> None:
+    """B^T d B of one tile (image, block of channels, row, column) to `v[at + place * step]`."""
+    n, channel, row, column = tile
+    t, block = geometry.transforms.t, geometry.block
+    pads, (height, width) = op.pads.get_values(), shape_of(op.x)[2:]
+    m = geometry.transforms.m
+    x = emitter.buffers[op.x]
+    top, left = bound(row * m - pads[0]), bound(column * m - pads[1])
+
+    def write(inside: bool) -> None:
+        def load(i: int, j: int) -> Any:
+            value = x[n, channel, top + i, left + j, T.Ramp(0, 1, block)]
+            if inside:
+                return value
+            fits = T.And(T.And(top + i >= 0, top + i < height), T.And(left + j >= 0, left + j < width))
+            return T.if_then_else(fits, value, T.Broadcast(T.float32(0), block))
+
+        # Columns first: what a column of the tile gives is used by every row of the result.
+        columns = [_even_odd_rows(geometry.transforms.b, [_name(load(i, j)) for i in range(t)]) for j in range(t)]
+        for i in range(t):
+            for j, value in enumerate(_even_odd_rows(geometry.transforms.b, [column[i] for column in columns])):
+                T.buffer_store(v, value, [T.Ramp(at + (i * t + j) * step, 1, block)])
+
+    whole = [
+        condition for begin, size in ((top, height), (left, width)) for condition in (begin >= 0, begin <= size - t)
+    ]
+    with T.If(_all(whole)):
+        with T.Then():
+            write(inside=True)
+        with T.Else():
+            write(inside=False)
+
+
+def output_transform(
+    emitter: BufferEmitter,
+    op: WinogradConvOp,
+    geometry: Geometry,
+    tile: Sequence[Any],
+    products: Any,
+    at: Any,
+    step: int,
+) -> None:
+    """A^T M A of one tile, from `products[at + place * step]`, to the kernel's result, epilogue included."""
+    n, channel, row, column = tile
+    m, t, block = geometry.transforms.m, geometry.transforms.t, geometry.block
+    height, width = shape_of(op.result)[2:]
+
+    def load(i: int, j: int) -> Any:
+        return _name(products[T.Ramp(at + (i * t + j) * step, 1, block)])
+
+    columns = [_even_odd_columns(geometry.transforms.a, [load(i, j) for i in range(t)]) for j in range(t)]
+    for i in range(m):
+        results = T.alloc_buffer([m * block], "float32")
+        for j, value in enumerate(_even_odd_columns(geometry.transforms.a, [column[i] for column in columns])):
+            T.buffer_store(results, value, [T.Ramp(j * block, 1, block)])
+        with T.serial(0, m) as j:
+            y, x = row * m + i, column * m + j
+            inside = [c for c, size in ((y < height, height), (x < width, width)) if size % m]
+            if inside:
+                with T.If(_all(inside)), T.Then():
+                    _store(emitter, op, block, results, j * block, [n, channel, y, x])
+            else:
+                _store(emitter, op, block, results, j * block, [n, channel, y, x])
+
+
+def _store(emitter: BufferEmitter, op: WinogradConvOp, block: int, results: Any, at: Any, place: Sequence[Any]) -> None:
+    """Write one vector of channels of the kernel's result."""
+    n, channel, *spatial = place
+
+    def result(index: Sequence[Any]) -> Any:
+        value = results[at + emitter.simplify(index[1] - channel * block)]
+        return value if op.bias is None else value + emitter.read(op.bias, [index[1]])
+
+    emitter.bind_element(op.result, result, also=[(op.bias, 0)] if op.bias else [])
+    emitter.store(lambda lane: [n, channel * block + lane, *spatial], block)
+
+
+def _even_odd_rows(matrix: Sequence[Sequence[Fraction]], x: Sequence[Any]) -> list[Any]:
+    """matrix * x, where rows 2k+1 and 2k+2 differ in the signs of their odd columns."""
+    rows = [_name(_sum(matrix[0], x))]
+    for row in matrix[1:-1:2]:
+        even = _name(_sum([c if k % 2 == 0 else Fraction(0) for k, c in enumerate(row)], x))
+        odd = _name(_sum([c if k % 2 else Fraction(0) for k, c in enumerate(row)], x))
+        rows += [_name(even + odd), _name(even - odd)]
+    return [*rows, _name(_sum(matrix[-1], x))]
+
+
+def _even_odd_columns(matrix: Sequence[Sequence[Fraction]], x: Sequence[Any]) -> list[Any]:
+    """matrix * x, where columns 2k+1 and 2k+2 differ in the signs of their odd rows."""
+    sums = [_name(x[k] + x[k + 1]) for k in range(1, len(x) - 1, 2)]
+    differences = [_name(x[k] - x[k + 1]) for k in range(1, len(x) - 1, 2)]
+    results = []
+    for j, row in enumerate(matrix):
+        pairs = sums if j % 2 == 0 else differences
+        results.append(_name(_sum([row[0], *row[1:-1:2], row[-1]], [x[0], *pairs, x[-1]])))
+    return results
+
+
+def _sum(coefficients: Sequence[Fraction], x: Sequence[Any]) -> Any:
+    """A linear combination; terms without a factor come first, so that all others are multiply-adds."""
+    terms = sorted((c for c in enumerate(coefficients) if c[1]), key=lambda term: abs(term[1]) != 1)
+    total = None
+    for k, c in terms:
+        if total is None:
+            total = x[k] if c == 1 else x[k] * _constant(c, x[k])
+        else:
+            total = total + x[k] if c == 1 else total - x[k] if c == -1 else total + x[k] * _constant(c, x[k])
+    return total
+
+
+def _constant(value: Fraction, like: Any) -> Any:
+    return T.Broadcast(T.float32(float(value)), like.ty.dtype.lanes)
+
+
+def _name(vector: Any) -> Any:
+    return T.bind(vector)
+
+
+def _all(conditions: Sequence[Any]) -> Any:
+    result = conditions[0]
+    for condition in conditions[1:]:
+        result = T.And(result, condition)
+    return result
