@@ -6,6 +6,8 @@
     exe.save("model.convc")
     exe = convc.load("model.convc")
 
+`from convc import dsl` gives the layers to describe a network with.
+
 Nothing heavy is imported until it is asked for (PEP 562).
 """
 
@@ -16,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convc.api import compile
+    from convc.frontends import dsl
     from convc.runtime import ArtifactError, Executable, InputError, load
     from convc.verify import VerificationError
 
 __version__ = "0.1.0"
-__all__ = ["ArtifactError", "Executable", "InputError", "VerificationError", "__version__", "compile", "load"]
+__all__ = ["ArtifactError", "Executable", "InputError", "VerificationError", "__version__", "compile", "dsl", "load"]
 
 _HOME = {
     "ArtifactError": "convc.runtime",
@@ -28,6 +31,7 @@ _HOME = {
     "InputError": "convc.runtime",
     "VerificationError": "convc.verify",
     "compile": "convc.api",
+    "dsl": "convc.frontends.dsl",
     "load": "convc.runtime",
 }
 
@@ -35,7 +39,8 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'convc' has no attribute '{name}'")
-    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    home = import_module(_HOME[name])
+    value = globals()[name] = home if name == "dsl" else getattr(home, name)
     return value
 
 

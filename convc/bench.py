@@ -17,9 +17,24 @@ MIN_ROUNDS, MAX_ROUNDS = 5, 1000
 class Timing:
     """Wall-clock time of one call, in ms."""
 
-    median_ms: float
-    min_ms: float
-    runs: int
+    times_ms: tuple[float, ...]
+    """One a round, in order."""
+
+    @property
+    def median_ms(self) -> float:
+        return median(self.times_ms)
+
+    @property
+    def min_ms(self) -> float:
+        return min(self.times_ms)
+
+    @property
+    def runs(self) -> int:
+        return len(self.times_ms)
+
+    def ratio_to(self, other: Timing) -> float:
+        """The median of the ratios of times in the same round: what slows the machine for a while cancels out."""
+        return median(ours / theirs for ours, theirs in zip(self.times_ms, other.times_ms, strict=True))
 
 
 def interleave(calls: Mapping[str, Callable[[], object]], seconds: float = 5.0) -> dict[str, Timing]:
@@ -40,7 +55,7 @@ def interleave(calls: Mapping[str, Callable[[], object]], seconds: float = 5.0) 
             begin = time.perf_counter()
             call()
             times[name].append((time.perf_counter() - begin) * 1e3)
-    return {name: Timing(median(taken), min(taken), rounds) for name, taken in times.items()}
+    return {name: Timing(tuple(taken)) for name, taken in times.items()}
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""The artifact folder: `manifest.json`, `kernels.so` and `weights.safetensors`."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
+
+_SIZES = r"[1-9]\d*(x[1-9]\d*)*"
 
 
 class UsageError(Exception):
@@ -17,7 +20,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_threads(parser: argparse.ArgumentParser, what: str, default: str) -> None:
-    parser.add_argument("--threads", type=positive, metavar="N", help=f"{what} (default {default})")
+    parser.add_argument("--threads", type=positive, metavar="N", help=f"{what} (default: {default})")
+
+
+def add_samples(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--samples", type=positive, default=3, metavar="N", help="random inputs to compare on (default 3)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the seed of the first (default 0)")
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +36,8 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=1x3x224x224",
-        help="the shape of an input that the model leaves open; may be repeated",
+        help="the shape of an input that the model leaves open; repeat it for other inputs; several shapes, as in "
+        "NAME=1x3x224x224,8x3x224x224 or NAME=1,8x3x224x224 (batch sizes), build a variant each",
     )
 
 
@@ -53,19 +64,37 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def shapes(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """`--shape` options by input name. Raises UsageError."""
-    found: dict[str, tuple[int, ...]] = {}
+def shapes(texts: Iterable[str]) -> list[dict[str, tuple[int, ...]]]:
+    """`--shape` options as sets of shapes by input name, one a variant to build. Raises UsageError."""
+    found: dict[str, list[tuple[int, ...]]] = {}
     for text in texts:
         name, equals, sizes = text.rpartition("=")
-        if not equals or not name or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", sizes):
+        if not equals or not name or not re.fullmatch(rf"{_SIZES}(,{_SIZES})*", sizes):
             raise UsageError(f"--shape: expected NAME=1x3x224x224 with sizes of at least 1, got '{text}'")
         if name in found:
-            raise UsageError(f"--shape: '{name}' is given two shapes")
-        found[name] = tuple(map(int, sizes.split("x")))
-    return found
+            raise UsageError(f"--shape: '{name}' is given twice; several shapes are written {name}=A,B")
+        found[name] = _several(sizes)
+    counts = {len(each) for each in found.values()} - {1}
+    if len(counts) > 1:
+        raise UsageError(f"--shape: expected one shape or equally many for each input, got {sorted(counts)}")
+    columns = [each * max(counts, default=1) if len(each) == 1 else each for each in found.values()]
+    return [dict(zip(found, row, strict=True)) for row in zip_longest(*columns)] or [{}]
+
+
+def _several(text: str) -> list[tuple[int, ...]]:
+    """`1,8x3x224` is batches 1 and 8 of 3x224."""
+    parts = [tuple(map(int, part.split("x"))) for part in text.split(",")]
+    *batches, last = parts
+    if len(last) > 1 and all(len(part) == 1 for part in batches):
+        return [(*part, *last[1:]) for part in batches] + [last]
+    return parts
 
 
 def is_artifact(path: Path) -> bool:
     """Whether a path is an artifact's folder rather than a model's file."""
     return path.is_dir()
+
+
+def names(texts: Sequence[str]) -> list[str]:
+    """The parts of comma-separated lists."""
+    return [name for text in texts for name in text.split(",") if name]

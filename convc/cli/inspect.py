@@ -20,7 +20,7 @@ EXAMPLE = "convc inspect model.onnx --shape input=1x3x224x224"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, metavar="MODEL|ARTIFACT", help="an ONNX file, or what convc build wrote")
+    parser.add_argument("path", type=Path, metavar="MODEL|ARTIFACT", help="what convc build takes or wrote")
     add_shape(parser)
     add_json(parser)
 
@@ -38,11 +38,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _model(arguments: argparse.Namespace) -> dict[str, Any]:
     from convc.frontends.onnx import import_model
+    from convc.frontends.source import load_source
     from convc.ir.dialect import CompilerContext
     from convc.ir.signature import input_signature, output_signature
 
     context = CompilerContext()
-    module = import_model(arguments.path, context, shapes(arguments.shape))
+    source = load_source(arguments.path)
+    module = import_model(source.model, context, source.shapes(shapes(arguments.shape))[0])
     layers = _layers(module, context)
     return {
         "model": str(arguments.path),
@@ -109,3 +111,29 @@ def _print_signature(found: dict[str, Any]) -> None:
     for what in ("inputs", "outputs"):
         for tensor in found[what]:
             print(f"{what[:-1]:<10}  {tensor['name']}: {sizes(tensor['shape'])} {tensor['dtype']}")
+
+
+def _artifact(path: Path) -> dict[str, Any]:
+    from convc.artifact.manifest import read_manifest
+
+    manifest = read_manifest(path)
+    return {"artifact": str(path), **manifest}
+
+
+def _print_artifact(found: dict[str, Any]) -> None:
+    for variant in found["variants"]:
+        rows = []
+        for step in variant["steps"]:
+            kernel = found["kernels"][step["kernel"]]
+            config = " ".join(f"{key}={value}" for key, value in kernel["config"].items())
+            rows.append((step["name"], step["kernel"], kernel["template"], config, f"{step['macs']:,}"))
+        print_table(("kernel of", "function", "template", "configuration", "MACs"), rows, right=("MACs",))
+        print()
+        _print_signature(variant)
+        print(f"kernels     {len(rows)}, {len({step['kernel'] for step in variant['steps']})} of them distinct")
+        print(f"MACs        {sum(step['macs'] for step in variant['steps']):,}")
+        print(f"arena       {megabytes(variant['arena_bytes'])} for intermediate values")
+    print(f"weights     {megabytes(found['weight_bytes'])}")
+    target = found["target"]
+    print(f"target      {target['name']}: {target['cpu']}, {target['vector_bits']}-bit vectors")
+    print(f"built by    convc {found['convc']} at -O{found['level']}, TVM {found['tvm']}")

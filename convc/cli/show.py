@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +36,7 @@ class Progress:
         self.verbose = verbose
         self._quiet = quiet
         self._terminal = sys.stderr.isatty()
+        self._last = ""
 
     def note(self, text: str) -> None:
         """A line, unless quiet."""
@@ -47,19 +48,25 @@ class Progress:
         if self.verbose:
             self.note(text)
 
+    def _line(self, text: str) -> None:
+        name = text.partition("  ")[0]
+        if name != self._last:
+            self._last = name
+            self.note(f"{name} ...")
+
     @contextmanager
-    def step(self, text: str) -> Iterator[None]:
-        """Show that something is under way."""
+    def steps(self) -> Iterator[Callable[[str], None]]:
+        """A function to call with the name of each step as it begins. What follows a second space, such as a count,
+        is for terminals only."""
         if self._quiet:
-            yield
+            yield lambda text: None
         elif self._terminal:
             from rich.console import Console
 
-            with Console(stderr=True).status(text):
-                yield
+            with Console(stderr=True).status("") as status:
+                yield lambda text: status.update(f"{text} ...")
         else:
-            self.note(f"{text} ...")
-            yield
+            yield self._line
 
 
 def sizes(shape: Sequence[int]) -> str:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4
 """max|diff|/max|ref| that a whole network in float32 may reach: sums of a few thousand terms in another order."""
+NOISE_FACTOR = 4.0
+"""Some models amplify rounding: change the last bits of their input, and the reference's own output moves by more than
+the tolerance. No two computations in float32 can then agree to it; they may differ by this many such movements.
+Measured on ten networks: convc and onnxruntime differ by 1.0 to 2.2 of them."""
 
 Network = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 """Arrays by name in, arrays by name out."""
@@ -23,7 +27,8 @@ Network = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class OutputReport:
-    """The worst of an output over all samples. `problem` is empty unless something but the error is wrong."""
+    """The worst of an output over all samples. `problem` is empty unless something but the error is wrong. `noise` is
+    measured where the error exceeds the tolerance: how far the reference moves when its inputs' last bits do."""
 
     name: str
     shape: tuple[int, ...]
@@ -31,6 +36,7 @@ class OutputReport:
     error: float
     passed: bool
     problem: str = ""
+    noise: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,12 @@ class Report:
         for output in self.outputs:
             if not output.passed:
                 return f"output '{output.name}' differs from onnxruntime's: {output.problem or head}"
+        noise = max((output.noise or 0.0 for output in self.outputs), default=0.0)
+        if noise:
+            return (
+                f"agrees with onnxruntime as far as float32 goes: {head}, but the model amplifies rounding: "
+                f"onnxruntime's own result moves by {noise:.1e} with the last bits of the input"
+            )
         return f"agrees with onnxruntime: {head}"
 
     def rows(self) -> list[tuple[str, ...]]:
@@ -66,7 +78,7 @@ class Report:
                 "x".join(map(str, output.shape)) or "scalar",
                 output.dtype,
                 "-" if output.problem else f"{output.error:.2e}",
-                "ok" if output.passed else "FAILED" + (f": {output.problem}" if output.problem else ""),
+                ("ok" if output.passed else "FAILED" + (f": {output.problem}" if output.problem else "")),
             )
             for output in self.outputs
         ]
@@ -95,22 +107,52 @@ def verify(
 ) -> Report:
     """Run both on inputs of `samples` seeds from `seed` on, and compare every output of the reference.
 
-    Raises whatever either of them raises.
+    An error above the tolerance passes if the model amplifies rounding to that degree (`NOISE_FACTOR`). Raises whatever
+    either of them raises.
     """
-    worst: dict[str, tuple[np.ndarray, Difference]] = {}
+    worst: dict[str, _Worst] = {}
     for each in range(seed, seed + samples):
         on_sample(each)
         inputs = random_inputs(signature, each)
         got, expected = network(inputs), reference(inputs)
         for name, array in expected.items():
             found = compare(np.asarray(got[name]), array) if name in got else Difference(np.inf, "is missing")
-            if name not in worst or _rank(found) > _rank(worst[name][1]):
-                worst[name] = array, found
-    outputs = tuple(
-        OutputReport(name, array.shape, str(array.dtype), found.error, found.within(tolerance), found.problem)
-        for name, (array, found) in worst.items()
-    )
-    return Report(outputs, samples, tolerance)
+            if name not in worst or _rank(found) > _rank(worst[name].difference):
+                worst[name] = _Worst(each, array, found)
+    outputs = []
+    for name, case in worst.items():
+        array, difference = case.expected, case.difference
+        passed, noise = difference.within(tolerance), None
+        if not passed and not difference.problem:
+            noise = _noise(reference, random_inputs(signature, case.seed), name)
+            passed = difference.error <= NOISE_FACTOR * noise
+        outputs.append(
+            OutputReport(name, array.shape, str(array.dtype), difference.error, passed, difference.problem, noise)
+        )
+    return Report(tuple(outputs), samples, tolerance)
+
+
+@dataclass(frozen=True)
+class _Worst:
+    seed: int
+    expected: np.ndarray
+    difference: Difference
+
+
+def _noise(reference: Network, inputs: Mapping[str, np.ndarray], name: str, trials: int = 3) -> float:
+    """How far an output of the reference moves, as max|diff|/max|ref|, when every float of the inputs goes to its
+    neighbour on either side. 0 where the inputs hold no floats, or where the output does more than move."""
+    expected, generator, largest = reference(inputs)[name], np.random.default_rng(0), 0.0
+    for _ in range(trials):
+        moved = {
+            key: np.nextafter(array, np.where(generator.random(array.shape) < 0.5, np.inf, -np.inf).astype(array.dtype))
+            if array.dtype.kind == "f"
+            else array
+            for key, array in inputs.items()
+        }
+        found = compare(reference(moved)[name], expected)
+        largest = max(largest, 0.0 if found.problem else found.error)
+    return largest
 
 
 def _rank(difference: Difference) -> tuple[bool, float]:

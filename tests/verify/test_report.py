@@ -1,6 +1,6 @@
 """The verdict over several seeded inputs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx
@@ -80,3 +80,44 @@ def test_what_onnxruntime_refuses_is_one_line() -> None:
     with pytest.raises(ReferenceFailure, match="onnxruntime cannot run the model") as failure:
         Reference(model())({"x": np.ones((2, 4), np.float32)})
     assert "\n" not in str(failure.value)
+
+
+def logistic(step: Callable[[np.ndarray], np.ndarray]) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """Eight steps of a chaotic map: each nearly doubles an error."""
+
+    def network(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        x = np.abs(np.sin(inputs["x"]))
+        for _ in range(8):
+            x = step(x)
+        return {"y": x}
+
+    return network
+
+
+CHAOS = [("x", (100,), np.dtype("float32"))]
+amplify = logistic(lambda x: np.float32(3.9) * x * (1 - x))
+
+
+def test_a_model_that_amplifies_rounding_passes_within_its_own_noise() -> None:
+    report = verify(logistic(lambda x: np.float32(3.9) * (x - x * x)), amplify, CHAOS, tolerance=1e-6)
+    assert report.error > 1e-6
+    assert report.passed
+    assert "amplifies rounding" in report.summary()
+    assert report.outputs[0].noise is not None
+
+
+def test_a_wrong_build_of_such_a_model_still_fails() -> None:
+    report = verify(lambda inputs: {"y": amplify(inputs)["y"] * np.float32(1.01)}, amplify, CHAOS, tolerance=1e-6)
+    assert not report.passed
+    assert "differs from onnxruntime's" in report.summary()
+
+
+def test_a_well_conditioned_model_gets_no_allowance() -> None:
+    def slightly(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        result = double(inputs)
+        return {**result, "y": result["y"] * np.float32(1.0005)}
+
+    report = verify(slightly, double, SIGNATURE)
+    assert not report.passed
+    assert report.outputs[0].noise is not None
+    assert report.outputs[0].noise < 1e-6

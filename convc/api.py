@@ -1,0 +1,45 @@
+"""The Python interface of the compiler."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convc.runtime import Executable, load
+
+if TYPE_CHECKING:
+    import onnx
+
+    from convc.frontends.source import Described
+
+
+def compile(
+    model: str | Path | onnx.ModelProto | Described,
+    *,
+    target: str = "cpu",
+    shapes: Mapping[str, Sequence[int]] | Sequence[Mapping[str, Sequence[int]]] = (),
+    level: int = 3,
+    threads: int | None = None,
+) -> Executable:
+    """Compile a model for this machine and load it: an ONNX file or proto, a .keras file, a model of `convc.dsl`, or
+    one that a script makes, as FILE.py:NAME (the script is run). `shapes` fixes the inputs that the model leaves open
+    (several mappings build a variant each; where ONNX is not given, a batch that is left open is 1), `level` is `-O`,
+    `threads` how many to run on (default: all usable cores).
+
+    Raises what `convc build` reports: ImportProblem, TargetError, ToolchainError, OSError. Not verified: see
+    `convc.verify`. The artifact lives in a temporary folder until it is saved.
+    """
+    from convc.frontends.source import load_source
+    from convc.pipeline import Build
+    from convc.targets.target import parse_target
+
+    source = load_source(model)
+    sets = source.shapes([shapes] if isinstance(shapes, Mapping) else list(shapes) or [{}])
+    folder = tempfile.TemporaryDirectory(prefix="convc.")
+    path = Path(folder.name) / "model.convc"
+    Build(parse_target(target), level).run(source.model, path, sets)
+    executable = load(path, threads)
+    executable._owned = folder
+    return executable

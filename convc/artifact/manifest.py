@@ -1,0 +1,70 @@
+"""manifest.json: what an artifact holds, with a digest of every file and of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+MANIFEST, KERNELS, WEIGHTS = "manifest.json", "kernels.so", "weights.safetensors"
+
+_MAX_BYTES = 64 << 20
+_KEY = b'"digest": "'
+_BLANK = b"0" * 64
+
+
+class ArtifactError(Exception):
+    """A folder that is no artifact, was altered, or cannot run here; the message is one line for the user."""
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write manifest.json for a folder whose other files are there."""
+    files = {name: file_digest(folder / name) for name in (KERNELS, WEIGHTS)}
+    text = json.dumps({**manifest, "files": files, "digest": _BLANK.decode()}, indent=1).encode() + b"\n"
+    digest = hashlib.sha256(text).hexdigest().encode()
+    (folder / MANIFEST).write_bytes(text.replace(_KEY + _BLANK, _KEY + digest))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an artifact, itself intact (the other files are not looked at). Raises ArtifactError."""
+    path = folder / MANIFEST
+    try:
+        if not folder.is_dir():
+            problem = "is a file" if folder.exists() else "does not exist"
+            raise ArtifactError(f"expected an artifact's folder, {folder} {problem}")
+        if path.stat().st_size > _MAX_BYTES:
+            raise ArtifactError(f"{path} is larger than any manifest")
+        text = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{folder} is no artifact: {MANIFEST}: {error.strerror}") from None
+    try:
+        manifest = json.loads(text)
+        found = manifest["format"]
+        digest = manifest["digest"].encode()
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ArtifactError(f"{path} is no manifest of an artifact, or was altered") from None
+    if found != FORMAT:
+        raise ArtifactError(f"{folder} has the artifact format {found}, this convc reads {FORMAT}: build it again")
+    if hashlib.sha256(text.replace(_KEY + digest, _KEY + _BLANK)).hexdigest().encode() != digest:
+        raise ArtifactError(f"{path} was altered since it was built: build it again")
+    return manifest
+
+
+def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Raises ArtifactError unless every file is what was built."""
+    for name, digest in manifest["files"].items():
+        try:
+            found = file_digest(folder / name)
+        except OSError as error:
+            raise ArtifactError(f"cannot read {folder / name}: {error.strerror}") from None
+        if found != digest:
+            raise ArtifactError(f"{folder / name} was altered since it was built: build it again")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

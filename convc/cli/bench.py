@@ -1,0 +1,197 @@
+"""convc bench."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convc.cli.arguments import UsageError, add_build_options, add_json, add_threads, is_artifact, names, shapes
+from convc.cli.show import Progress, print_json, print_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+    from convc.bench import Timing
+    from convc.frontends.source import Source
+    from convc.runtime import Executable
+
+HELP = "time an artifact or a model, alone or beside other engines in the same run"
+EXAMPLE = "convc bench model.convc --model model.onnx --against onnxruntime --threads 1"
+
+ENGINES = ("onnxruntime", "openvino")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, metavar="ARTIFACT|MODEL", help="an artifact, or a model to build first")
+    parser.add_argument("--model", type=Path, metavar="MODEL", help="the model of an artifact, for other engines")
+    parser.add_argument(
+        "--against", action="append", default=[], metavar="ENGINE,ENGINE", help=f"engines to time: {', '.join(ENGINES)}"
+    )
+    add_threads(parser, "threads for every engine, each pinned to so many cores", "1")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S", help="about how long to measure (default 10)"
+    )
+    parser.add_argument("--profile", action="store_true", help="time each kernel")
+    add_build_options(parser)
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    from convc.bench import interleave, pinned
+    from convc.frontends.source import load_source
+    from convc.runtime import load
+    from convc.verify.inputs import random_inputs
+
+    threads = arguments.threads or 1
+    progress = Progress(quiet=arguments.json)
+    engines = names(arguments.against)
+    path = arguments.model or (None if is_artifact(arguments.path) else arguments.path)
+    _check(engines, path)
+    source = load_source(path) if path else None
+    with _artifact(arguments, source, progress) as folder, progress.steps() as show:
+        show("loading")
+        executable = load(folder, threads=threads)
+        inputs = random_inputs(executable.inputs, 0)
+        with pinned(threads) as cores:
+            if threads > len(cores) > 0:
+                raise UsageError(f"--threads {threads}: this process may use {len(cores)} cores")
+            calls: dict[str, Callable[[], object]] = {"convc": lambda: executable.run(inputs)}
+            for engine in engines:
+                assert source is not None
+                calls[engine] = _engine(engine, source.model, threads, inputs)
+            show(f"measuring for {arguments.seconds:g} s")
+            timings = interleave(calls, arguments.seconds)
+            profile = _profile(executable, inputs) if arguments.profile else []
+    if arguments.json:
+        print_json(_facts(timings, threads, profile))
+        return 0
+    _print(timings, threads)
+    if profile:
+        print()
+        _print_profile(profile)
+    return 0
+
+
+def _check(engines: list[str], model: Path | None) -> None:
+    if unknown := [engine for engine in engines if engine not in ENGINES]:
+        raise UsageError(f"--against: unknown engine '{unknown[0]}'; known: {', '.join(ENGINES)}")
+    if engines and model is None:
+        raise UsageError("--against: other engines need the model that the artifact was built from: add --model MODEL")
+
+
+@contextmanager
+def _artifact(arguments: argparse.Namespace, source: Source | None, progress: Progress) -> Iterator[Path]:
+    """The artifact to time, built in a temporary folder if a model is given."""
+    if is_artifact(arguments.path):
+        yield arguments.path
+        return
+    assert source is not None
+    from convc.pipeline import Build
+    from convc.targets.target import parse_target
+
+    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
+        path = Path(folder) / "model.convc"
+        with progress.steps() as show:
+            target, sets = parse_target(arguments.target), shapes(arguments.shape)
+            Build(target, arguments.level, on_phase=show).run(source.model, path, source.shapes(sets))
+        yield path
+
+
+def _engine(
+    name: str, model: Path | onnx.ModelProto, threads: int, inputs: dict[str, np.ndarray]
+) -> Callable[[], object]:
+    if name == "onnxruntime":
+        from convc.verify import Reference
+
+        reference = Reference(model, optimise=True, threads=threads)
+        return lambda: reference(inputs)
+    from convc.verify.openvino import OpenVino
+
+    with _on_disk(model) as path:
+        peer = OpenVino(path, threads, inputs)
+    return lambda: peer(inputs)
+
+
+@contextmanager
+def _on_disk(model: Path | onnx.ModelProto) -> Iterator[Path]:
+    """The file of a model, for engines that read no other."""
+    if isinstance(model, Path):
+        yield model
+        return
+    import onnx
+
+    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(model, path)
+        yield path
+
+
+def _profile(executable: Executable, inputs: dict[str, np.ndarray], runs: int = 20) -> list[dict[str, Any]]:
+    """A row a kernel: its median time over some runs, and its rates."""
+    from statistics import median
+
+    samples = [executable.profile(inputs) for _ in range(runs)]
+    times = [median(sample[i].nanoseconds for sample in samples) for i in range(len(samples[0]))]
+    total = sum(times)
+    kernels = executable.manifest["kernels"]
+    return [
+        {
+            "name": step.name,
+            "kernel": step.kernel,
+            "template": kernels[step.kernel]["template"],
+            "us": time / 1e3,
+            "share": time / total,
+            "gflops": 2 * step.macs / max(time, 1),
+            "gbytes": step.nbytes / max(time, 1),
+        }
+        for step, time in zip(samples[0], times, strict=True)
+    ]
+
+
+def _facts(timings: dict[str, Timing], threads: int, profile: list[dict[str, Any]]) -> dict[str, Any]:
+    ours = timings["convc"]
+    engines = {
+        name: {"median_ms": t.median_ms, "min_ms": t.min_ms, "runs": t.runs, "convc_ratio": ours.ratio_to(t)}
+        for name, t in timings.items()
+    }
+    return {"threads": threads, "engines": engines, "kernels": profile}
+
+
+def _print(timings: dict[str, Timing], threads: int) -> None:
+    ours = timings["convc"]
+    rows = [
+        (
+            name,
+            f"{timing.median_ms:.3f}",
+            f"{timing.min_ms:.3f}",
+            str(timing.runs),
+            "" if name == "convc" else f"{ours.ratio_to(timing):.2f}",
+        )
+        for name, timing in timings.items()
+    ]
+    header = ("engine", "median ms", "min ms", "runs", "convc's time / its time")
+    print_table(header, rows, right=header[1:])
+    print(f"{threads} thread{'s' if threads > 1 else ''}, pinned; the engines took turns")
+
+
+def _print_profile(profile: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            row["name"],
+            row["kernel"],
+            row["template"],
+            f"{row['us']:.1f}",
+            f"{row['share']:.1%}",
+            f"{row['gflops']:.1f}" if row["gflops"] else "",
+            f"{row['gbytes']:.1f}",
+        )
+        for row in profile
+    ]
+    header = ("name", "kernel", "template", "us", "share", "GFLOP/s", "GB/s")
+    print_table(header, rows, right=header[3:])
+    print(f"{len(rows)} kernels, {sum(row['us'] for row in profile) / 1e3:.3f} ms")

@@ -1,0 +1,121 @@
+"""convc build."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convc.cli.arguments import add_build_options, add_json, add_samples, add_threads, shapes
+from convc.cli.show import Progress, megabytes, print_json
+
+if TYPE_CHECKING:
+    import onnx
+
+    from convc.pipeline import Build
+    from convc.targets.target import Target
+    from convc.verify import Report
+
+HELP = "compile a model into an artifact folder, and verify it against onnxruntime"
+EXAMPLE = "convc build model.onnx -o model.convc --shape input=1x3x224x224"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="an ONNX file, a .keras file, or FILE.py:NAME, a script (which is run) and the convc.dsl model it makes",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="the artifact's folder (default: the model's name .convc, here)",
+    )
+    add_build_options(parser)
+    add_threads(parser, "how many threads the artifact runs on unless it is told otherwise", "all cores")
+    parser.add_argument("--no-verify", action="store_true", help="do not compare the result with onnxruntime's")
+    add_samples(parser)
+    parser.add_argument("--dump-ir", type=Path, metavar="DIR", help="write the module after each phase, for convc opt")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell how long each phase took")
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    from convc.frontends.source import load_source
+    from convc.pipeline import Build
+    from convc.targets.target import parse_target
+
+    begin = time.perf_counter()
+    output = arguments.output or Path(f"{arguments.model.stem}.convc")
+    progress = Progress(arguments.verbose, quiet=arguments.json)
+    target = parse_target(arguments.target)
+    sets = shapes(arguments.shape)
+    source = load_source(arguments.model)
+    with progress.steps() as show:
+        build = Build(target, arguments.level, dump=arguments.dump_ir, threads=arguments.threads, on_phase=show)
+        checked: list[Report] = []
+        notes = []
+        if not arguments.no_verify and (reason := _cannot_run(target)):
+            notes.append(f"not verified: {reason}")
+        elif not arguments.no_verify:
+            build.accept = lambda folder: checked.append(_verified(folder, source.model, arguments))
+        build.run(source.model, output, source.shapes(sets))
+    seconds = time.perf_counter() - begin
+    size = sum(path.stat().st_size for path in output.iterdir())
+    if arguments.json:
+        print_json(_facts(output, build, checked, seconds, size))
+        return 0
+    for phase, taken in build.times.items():
+        progress.detail(f"  {phase:<10} {taken:6.2f} s")
+    for note in [*notes, *(report.summary() for report in checked)]:
+        print(note)
+    print(f"{output}: {megabytes(size)}, for {target.name}, in {seconds:.1f} s")
+    return 0
+
+
+def _cannot_run(target: Target) -> str:
+    """Why code for a target cannot be run on this machine; empty if it can."""
+    from convc.runtime import lacking
+
+    missing = lacking(target.to_dict())
+    return f"{target.name} is another machine ({missing})" if missing else ""
+
+
+def _verified(folder: Path, model: Path | onnx.ModelProto, arguments: argparse.Namespace) -> Report:
+    """The report on a build that agrees with onnxruntime. Raises VerificationError for one that does not."""
+    from convc.runtime import load
+    from convc.verify import Reference, VerificationError, verify
+
+    executable = load(folder)
+    reference = Reference(model)
+    reports = []
+    for signature in executable.signatures:
+        reports.append(
+            verify(
+                executable.run,
+                reference,
+                signature,
+                samples=arguments.samples,
+                seed=arguments.seed,
+            )
+        )
+        if not reports[-1].passed:
+            raise VerificationError(f"{reports[-1].summary()}; build it with --no-verify, then convc verify --bisect")
+    return max(reports, key=lambda report: report.error)
+
+
+def _facts(output: Path, build: Build, checked: Sequence[Report], seconds: float, size: int) -> dict[str, Any]:
+    return {
+        "artifact": str(output),
+        "target": build.target.to_dict(),
+        "level": build.level,
+        "bytes": size,
+        "seconds": seconds,
+        "phases": build.times,
+        "verified": checked[0].to_dict() if checked else None,
+    }

@@ -1,0 +1,107 @@
+"""The convc command: parses, runs one verb, and turns a user's mistake into one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from convc import __version__
+from convc.cli import bench, build, inspect, opt, run, targets, verify
+from convc.cli.arguments import UsageError
+
+VERBS = (build, run, bench, verify, inspect, opt, targets)
+"""Each module has `HELP`, `EXAMPLE`, `add_arguments(parser)` and `execute(arguments) -> exit status`."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with its errors in convc's form."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"convc: error: {message} (see `{self.prog} --help`)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(prog="convc", description="An ahead-of-time compiler for convolutional networks.")
+    top.add_argument("--version", action="version", version=f"convc {__version__}")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
+    for verb in VERBS:
+        name = verb.__name__.rpartition(".")[2]
+        inner = verbs.add_parser(
+            name,
+            help=verb.HELP,
+            description=verb.HELP[0].upper() + verb.HELP[1:] + ".",
+            epilog=f"example:\n  {verb.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        verb.add_arguments(inner)
+        inner.set_defaults(execute=verb.execute)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status. 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
+    arguments = parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status: int = arguments.execute(arguments)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("convc: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read stdout has what it wanted. What is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except UsageError as error:
+        return _fail(error, 2)
+    except Exception as error:
+        if isinstance(error, _mistakes()):
+            return _fail(error, 1)
+        traceback.print_exc()
+        print("convc: this is a bug in convc: please report it with the lines above", file=sys.stderr)
+        return 70  # EX_SOFTWARE
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    sys.exit(128 + signum)  # unwinds, so that temporary files go
+
+
+def _fail(error: Exception, status: int) -> int:
+    message = str(error)
+    if isinstance(error, OSError):
+        message = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    elif isinstance(error, MemoryError):
+        message = f"not enough memory: {message}" if message else "not enough memory"
+    print(f"convc: error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    """The exceptions that tell of the user's model, files or machine rather than of a bug. They are imported only
+    now that one was raised."""
+    from convc.frontends.onnx import ImportProblem
+    from convc.runtime import ArtifactError, InputError
+    from convc.targets.cpu.codegen import CodegenError
+    from convc.targets.target import TargetError
+    from convc.targets.toolchain import ToolchainError
+    from convc.verify import ReferenceFailure, VerificationError
+
+    return (
+        ArtifactError,
+        CodegenError,
+        ImportProblem,
+        InputError,
+        MemoryError,
+        OSError,
+        ReferenceFailure,
+        TargetError,
+        ToolchainError,
+        VerificationError,
+    )

@@ -1,0 +1,108 @@
+"""convc verify."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convc.cli.arguments import add_json, add_samples, add_threads
+from convc.cli.show import Progress, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import onnx
+
+    from convc.runtime import Executable
+    from convc.verify import Finding
+    from convc.verify.report import Network
+
+HELP = "compare an artifact with onnxruntime, its graph optimisations off"
+EXAMPLE = "convc verify model.convc model.onnx --samples 5"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="a folder that convc build wrote")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="the model that it was built from")
+    add_samples(parser)
+    parser.add_argument(
+        "--bisect", action="store_true", help="if they differ, find the first wrong level and the first wrong value"
+    )
+    add_threads(parser, "threads to run on", "as built, or all cores")
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    from convc.frontends.source import load_source
+    from convc.runtime import load
+    from convc.verify import Reference, verify
+
+    progress = Progress(quiet=arguments.json)
+    executable = load(arguments.artifact, threads=arguments.threads)
+    with progress.steps() as show:
+        show("loading the model in onnxruntime")
+        model = load_source(arguments.model).model
+        reference = Reference(model)
+        reports = []
+        for signature in executable.signatures:
+            reports.append(
+                verify(
+                    executable.run,
+                    reference,
+                    signature,
+                    samples=arguments.samples,
+                    seed=arguments.seed,
+                    on_sample=lambda seed: show(f"comparing on seed {seed}"),
+                )
+            )
+        passed = all(report.passed for report in reports)
+        finding = None if passed or not arguments.bisect else _first_wrong(executable, model, arguments.seed, show)
+    if arguments.json:
+        print_json(
+            {"passed": passed, "variants": [r.to_dict() for r in reports], "finding": str(finding) if finding else None}
+        )
+        return 0 if passed else 1
+    for report in reports:
+        print_table(("output", "shape", "dtype", "max|diff|/max|ref|", "verdict"), report.rows())
+        print(report.summary())
+    if not passed and arguments.bisect:
+        print(finding or "every level agrees with onnxruntime when it is built anew")
+    return 0 if passed else 1
+
+
+def _first_wrong(
+    executable: Executable, model: Path | onnx.ModelProto, seed: int, show: Callable[[str], None]
+) -> Finding | None:
+    import onnx
+
+    from convc.targets.target import Target
+    from convc.verify import bisect
+
+    signature = executable.inputs
+    target = Target.from_dict(executable.manifest["target"])
+    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
+        build = _builder(Path(folder), target, {name: shape for name, shape, _ in signature})
+        proto = onnx.load(model) if isinstance(model, Path) else model
+        return bisect(proto, build, signature, seed=seed, on_step=show)
+
+
+def _builder(
+    folder: Path, target: Any, shapes: dict[str, tuple[int, ...]]
+) -> Callable[[onnx.ModelProto, int], Network]:
+    """Builds parts of a model at a level, each into a folder of its own: a library is loaded once and for all."""
+    from convc.pipeline import Build
+    from convc.runtime import load
+
+    count = 0
+
+    def build(model: onnx.ModelProto, level: int) -> Network:
+        nonlocal count
+        count += 1
+        path = folder / f"{count}.convc"
+        inputs = {value.name for value in model.graph.input}
+        Build(target, level).run(model, path, [{name: shape for name, shape in shapes.items() if name in inputs}])
+        return load(path).run
+
+    return build

@@ -1,0 +1,144 @@
+"""The whole compiler on one screen: a model in, an artifact folder out.
+
+    import    ONNX -> a module of graph operations, its weights in the store beside it
+    simplify  canonical forms, constants folded, batch-norms and scales folded into convolutions
+    fuse      every operation into a kernel, with what it can share registers with
+    layouts   channels in blocks of a vector, weights packed at compile time
+    select    a schedule template and its configuration for each kernel
+    lower     where every operand lies, a scheduled function for each distinct kernel
+    compile   machine code, linked with the runtime into one library
+    write     manifest, library and weights into a folder
+
+`-O` says how many of the optional phases run: 0 none, 1 simplify, 2 fuse, 3 layouts and templates.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convc.artifact.manifest import KERNELS, WEIGHTS, write_manifest
+from convc.artifact.tensors import write_tensors
+from convc.artifact.writer import check_output, new_folder
+from convc.ir.dialect import CompilerContext
+from convc.ir.text import to_text
+
+if TYPE_CHECKING:
+    import onnx
+    from xdsl.dialects.builtin import ModuleOp
+
+    from convc.targets.lower import Library, Program
+    from convc.targets.target import Target
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def phases(level: int, target: Target) -> list[tuple[str, str]]:
+    """(phase, passes as `convc opt -p` takes them) of an optimisation level, in order."""
+    simplify = "canonicalise,recognise-activations,fold-pads,fold-batch-norm,fold-conv-scale,canonicalise"
+    layouts = (
+        f'assign-layouts{{channel_block={target.lanes()}}},choose-algorithms{{target="{target.name}"}},'
+        "prepack-weights,outline-relayouts,find-views"
+    )
+    generic = "" if level >= 3 else " template=generic"
+    return [
+        *([("simplify", simplify)] if level >= 1 else []),
+        ("fuse", f"fuse{{channel_block={target.lanes()}}}" if level >= 2 else "fuse{mode=single}"),
+        *([("layouts", layouts)] if level >= 3 else []),
+        ("select", f'select{{target="{target.name}"{generic}}}'),
+    ]
+
+
+@dataclass
+class Build:
+    """One build. `threads` is what the artifact runs on unless told otherwise; `accept` is given the finished folder
+    before it gets its name, and may raise; `times` are the seconds that each phase took."""
+
+    target: Target
+    level: int = 3
+    threads: int | None = None
+    dump: Path | None = None
+    on_phase: Callable[[str], None] = lambda phase: None
+    accept: Callable[[Path], None] | None = None
+    times: dict[str, float] = field(default_factory=dict)
+    _dumped: int = 0
+
+    def run(self, model: str | Path | onnx.ModelProto, output: Path, shapes: Sequence[Shapes] = ({},)) -> None:
+        """Compile a model into the folder `output`, once for each set of input shapes.
+
+        Raises ImportProblem, ToolchainError, ArtifactError and OSError, and leaves nothing behind when it does.
+        """
+        check_output(output)
+        self.finish([self.module(model, each) for each in shapes], output)
+
+    def finish(self, modules: Sequence[tuple[ModuleOp, CompilerContext]], output: Path) -> None:
+        """Make the artifact of modules whose kernels have their templates, one a variant."""
+        from convc.targets.describe import describe
+        from convc.targets.lower import Library, lower
+
+        library = Library(self.target)
+        with self._phase("lower"):
+            programs = [lower(module, context.weights, library) for module, context in modules]
+        with new_folder(output) as folder:
+            with self._phase("compile"):
+                self._compile(library, programs, folder)
+            with self._phase("write"):
+                write_tensors(folder / WEIGHTS, library.weights, library.weight_bytes)
+                write_manifest(folder, describe(library, programs, self.level, self.threads))
+            if self.accept is not None:
+                with self._phase("verify"):
+                    self.accept(folder)
+
+    def module(self, model: str | Path | onnx.ModelProto, shapes: Shapes) -> tuple[ModuleOp, CompilerContext]:
+        """The module of a model after all passes, with the context that holds its weights."""
+        from convc.frontends.onnx import import_model
+        from convc.passes.registry import pipeline
+
+        context = CompilerContext()
+        with self._phase("import"):
+            module = import_model(model, context, shapes)
+            self._dump("import", module, context)
+        for phase, passes in phases(self.level, self.target):
+            with self._phase(phase):
+                pipeline(passes).apply(context, module)
+                module.verify()
+                self._dump(phase, module, context)
+        return module, context
+
+    def _compile(self, library: Library, programs: Sequence[Program], folder: Path) -> None:
+        from convc.targets.cpu.codegen import compile_objects
+        from convc.targets.emit_c import to_c
+        from convc.targets.toolchain import NATIVE, compile_c, link
+
+        source, program, runtime = (folder / name for name in ("program.c", "program.o", "runtime.o"))
+        source.write_text(to_c(programs))
+        functions = {symbol: kernel.function for symbol, kernel in library.kernels.items()}
+        kernels = compile_objects(
+            functions, self.target, folder, lambda n, m: self.on_phase(f"compile  {n} of {m} kernels")
+        )
+        compile_c(source, program, self.target.arch)
+        compile_c(NATIVE / "runtime.c", runtime, self.target.arch)
+        link(folder / KERNELS, [*kernels, program, runtime], self.target.arch)
+        for path in (*kernels, source, program, runtime):
+            path.unlink()
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        self.on_phase(name)
+        begin = time.perf_counter()
+        yield
+        self.times[name] = self.times.get(name, 0.0) + time.perf_counter() - begin
+
+    def _dump(self, phase: str, module: ModuleOp, context: CompilerContext) -> None:
+        """`NN-phase.mlir` and the weights beside it, as `convc opt` reads them."""
+        if self.dump is None:
+            return
+        self.dump.mkdir(parents=True, exist_ok=True)
+        path = self.dump / f"{self._dumped:02}-{phase}.mlir"
+        path.write_text(to_text(module) + "\n")
+        context.weights.save(path.with_suffix(".safetensors"))
+        self._dumped += 1

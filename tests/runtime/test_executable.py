@@ -1,0 +1,272 @@
+"""Loading and running artifacts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convc.runtime import ArtifactError, Executable, InputError, load
+
+Check = Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], None]
+
+
+@pytest.fixture(scope="module")
+def executable(artifact: Path) -> Executable:
+    return load(artifact)
+
+
+@pytest.fixture
+def inputs() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    shapes = {"image": (2, 3, 5, 7), "gain": (1, 1, 1, 7)}
+    return {name: generator.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.fixture(scope="module")
+def assert_right(two_layers: Callable[..., dict[str, np.ndarray]], weight: np.ndarray) -> Check:
+    """Compares outputs with what numpy computes from the inputs in float64."""
+
+    def check(outputs: dict[str, np.ndarray], inputs: dict[str, np.ndarray]) -> None:
+        expected = two_layers(inputs["image"].astype(float), inputs["gain"].astype(float), weight.astype(float))
+        assert outputs.keys() == expected.keys()
+        for name, array in expected.items():
+            assert outputs[name].dtype == np.float32
+            assert outputs[name].shape == array.shape
+            assert np.abs(outputs[name] - array).max() <= 1e-5 * np.abs(array).max()
+
+    return check
+
+
+def test_outputs_come_by_name(executable: Executable, inputs: dict[str, Any], assert_right: Check) -> None:
+    assert_right(executable.run(inputs), inputs)
+    assert_right(executable(inputs), inputs)
+    assert_right(executable(**inputs), inputs)
+
+
+def test_the_signature_is_the_models(executable: Executable) -> None:
+    f32 = np.dtype("float32")
+    assert executable.inputs == [("image", (2, 3, 5, 7), f32), ("gain", (1, 1, 1, 7), f32)]
+    assert executable.outputs == [("features", (2, 4, 5, 7), f32), ("flat", (2, 140), f32)]
+
+
+def unaligned(array: np.ndarray) -> np.ndarray:
+    memory = np.empty(array.nbytes + 128, np.uint8)
+    start = -memory.ctypes.data % 64 + 4
+    view = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+FORMS: dict[str, Callable[[np.ndarray], Any]] = {
+    "unaligned": unaligned,
+    "strided": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "reversed": lambda a: a[..., ::-1].copy()[..., ::-1],
+    "Fortran order": np.asfortranarray,
+    "transposed": lambda a: np.ascontiguousarray(a.T).T,
+    "broadcast": lambda a: np.broadcast_to(a[:1, :1, :1], a.shape),
+    "read-only": read_only,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_arrays_however_they_lie(
+    form: str, executable: Executable, inputs: dict[str, Any], assert_right: Check
+) -> None:
+    changed = {name: FORMS[form](array.copy()) for name, array in inputs.items()}
+    assert_right(executable.run(changed), {name: np.array(array) for name, array in changed.items()})
+
+
+def test_dlpack_is_taken(executable: Executable, inputs: dict[str, Any], assert_right: Check) -> None:
+    class Foreign:
+        def __init__(self, array: np.ndarray) -> None:
+            self.array = array
+
+        def __dlpack__(self, **options: Any) -> Any:
+            return self.array.__dlpack__(**options)
+
+        def __dlpack_device__(self) -> Any:
+            return self.array.__dlpack_device__()
+
+    assert_right(executable.run({name: Foreign(array) for name, array in inputs.items()}), inputs)
+
+
+def test_inputs_are_not_written_and_outputs_are_fresh(executable: Executable, inputs: dict[str, Any]) -> None:
+    before = {name: array.copy() for name, array in inputs.items()}
+    first = executable.run(inputs)
+    kept = {name: array.copy() for name, array in first.items()}
+    executable.run({name: array + 1 for name, array in inputs.items()})
+    for name in inputs:
+        np.testing.assert_array_equal(inputs[name], before[name])
+    for name in kept:
+        np.testing.assert_array_equal(first[name], kept[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": np.zeros((2, 3, 5, 8), np.float32)}, "input 'image': expected shape 2x3x5x7, got 2x3x5x8"),
+        ({"image": np.zeros((3, 5, 7), np.float32)}, "input 'image': expected shape 2x3x5x7, got 3x5x7"),
+        ({"image": np.zeros((2, 3, 5, 7))}, "input 'image': expected float32, got float64"),
+        ({"image": "text"}, "input 'image': expected float32, got <U4"),
+        ({"picture": np.zeros(1)}, "unknown input 'picture'; the inputs are image, gain"),
+        ({"gain": None}, "input 'gain' is missing; the inputs are image, gain"),
+    ],
+)
+def test_wrong_inputs_get_one_line(
+    change: dict[str, Any], message: str, executable: Executable, inputs: dict[str, Any]
+) -> None:
+    changed = {name: value for name, value in {**inputs, **change}.items() if value is not None}
+    with pytest.raises(InputError) as caught:
+        executable.run(changed)
+    assert str(caught.value) == message
+
+
+def test_one_array_for_several_inputs_is_refused(executable: Executable, inputs: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="expected arrays by name, since the inputs are image, gain"):
+        executable(inputs["image"])
+    with pytest.raises(InputError, match="expected one array, one mapping or arrays by name, got 2 arguments"):
+        executable(inputs["image"], inputs["gain"])
+
+
+def test_threads_may_share_a_network(executable: Executable, assert_right: Check) -> None:
+    failed: list[BaseException] = []
+
+    def caller(seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        for _ in range(50):
+            mine = {name: generator.standard_normal(s).astype(np.float32) for name, s, _ in executable.inputs}
+            try:
+                assert_right(executable.run(mine), mine)
+            except BaseException as error:
+                failed.append(error)
+                raise
+
+    threads = [threading.Thread(target=caller, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+
+
+def test_a_profile_has_a_time_for_every_kernel(executable: Executable, inputs: dict[str, Any]) -> None:
+    steps = executable.profile(inputs)
+    assert [step.name for step in steps] == [step["name"] for step in executable.manifest["variants"][0]["steps"]]
+    assert all(step.nanoseconds >= 0 for step in steps)
+    assert max(step.macs for step in steps) == 2 * 4 * 5 * 7 * 3
+
+
+def test_the_shape_of_the_inputs_chooses_the_variant(
+    build_text: Callable[..., None], two_layers_text: str, tmp_path: Path
+) -> None:
+    build_text(tmp_path / "both.convc", two_layers_text, two_layers_text.replace("<2x", "<3x"))
+    both = load(tmp_path / "both.convc")
+    generator = np.random.default_rng(1)
+    for batch in (2, 3):
+        image = generator.standard_normal((batch, 3, 5, 7)).astype(np.float32)
+        gain = generator.standard_normal((1, 1, 1, 7)).astype(np.float32)
+        assert both(image=image, gain=gain)["flat"].shape == (batch, 140)
+    with pytest.raises(InputError) as caught:
+        both(image=np.zeros((4, 3, 5, 7), np.float32), gain=gain)
+    built = "image 2x3x5x7, gain 1x1x1x7; image 3x3x5x7, gain 1x1x1x7"
+    assert str(caught.value) == f"no variant for image 4x3x5x7, gain 1x1x1x7; built for: {built}"
+    weights = (tmp_path / "both.convc" / "weights.safetensors").stat().st_size
+    build_text(tmp_path / "one.convc", two_layers_text)
+    assert weights == (tmp_path / "one.convc" / "weights.safetensors").stat().st_size, "weights are shared"
+
+
+def test_saving_copies_the_artifact(executable: Executable, tmp_path: Path, inputs: dict[str, Any]) -> None:
+    executable.save(tmp_path / "copy.convc")
+    for name, array in load(tmp_path / "copy.convc").run(inputs).items():
+        np.testing.assert_array_equal(array, executable.run(inputs)[name])
+    with pytest.raises(FileExistsError):
+        executable.save(tmp_path / "copy.convc")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "kernels.so", "weights.safetensors"])
+def test_one_flipped_byte_anywhere_is_refused(name: str, artifact: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "two.convc"
+    shutil.copytree(artifact, copy)
+    data = bytearray((copy / name).read_bytes())
+    for position in np.random.default_rng(3).integers(0, len(data), 24):
+        changed = data.copy()
+        changed[position] ^= 1
+        (copy / name).write_bytes(changed)
+        with pytest.raises(ArtifactError) as caught:
+            load(copy)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "kernels.so", "weights.safetensors"])
+def test_a_missing_or_truncated_file_is_refused(name: str, artifact: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "two.convc"
+    shutil.copytree(artifact, copy)
+    data = (copy / name).read_bytes()
+    for change in (lambda: (copy / name).write_bytes(data[: len(data) // 2]), (copy / name).unlink):
+        change()
+        with pytest.raises(ArtifactError, match=name.replace(".", r"\.")):
+            load(copy)
+
+
+def test_what_is_no_artifact_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("hello")
+    with pytest.raises(ArtifactError, match=r"expected an artifact's folder, .* does not exist"):
+        load(tmp_path / "none")
+    with pytest.raises(ArtifactError, match=r"expected an artifact's folder, .* is a file"):
+        load(tmp_path / "file")
+    with pytest.raises(ArtifactError, match="is no artifact"):
+        load(tmp_path)
+
+
+def test_code_for_another_machine_is_refused(
+    build_text: Callable[..., None], two_layers_text: str, tmp_path: Path
+) -> None:
+    import platform
+
+    other = {"x86_64": "cpu:aarch64-linux-gnu", "aarch64": "cpu:x86-64-v3"}[platform.machine()]
+    pytest.importorskip("ziglang", reason="only ziglang links for other architectures")
+    build_text(tmp_path / "other.convc", two_layers_text, target=other)
+    with pytest.raises(ArtifactError, match=f"built for {other}: its code is for .*; build it again for this machine"):
+        load(tmp_path / "other.convc")
+
+
+def test_missing_instructions_are_named(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from convc.runtime import executable
+
+    assert executable.lacking({"triple": f"{os.uname().machine}-linux-gnu", "required_features": []}) == ""
+    found = executable.lacking({"triple": f"{os.uname().machine}-linux-gnu", "required_features": ["quantum"]})
+    assert found == "its code needs quantum, which this machine lacks"
+
+
+ALONE = """
+import sys
+import numpy as np
+import convc
+exe = convc.load(sys.argv[1])
+exe.run({name: np.zeros(shape, dtype) for name, shape, dtype in exe.inputs})
+heavy = {"tvm", "tvm_ffi", "onnx", "onnxruntime", "xdsl", "safetensors"} & set(sys.modules)
+assert not heavy, heavy
+maps = open("/proc/self/maps").read() if sys.platform == "linux" else ""
+assert "libtvm" not in maps
+"""
+
+
+def test_running_needs_numpy_alone(artifact: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(artifact)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
