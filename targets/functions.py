@@ -28,7 +28,7 @@ def apply(fn: Fn, operands: Sequence[Any], params: Mapping[str, float]) -> Any:
     rule = table.get(fn) or _ANY.get(fn)
     if rule is None:
         raise NotImplementedError(f"{fn} of {dtype} operands is not supported")
-    return let.result(rule(*named, **params))
+    return let.inlined(rule(*named, **params))
 
 
 def _like(x: Any, value: float) -> Any:
@@ -237,6 +237,20 @@ def _differ(a: Any, b: Any) -> Any:
     return tirx.NE(_comparable(a), _comparable(b))
 
 
+def _subtract(a: Any, b: Any) -> Any:
+    if _signed(a):
+        return a - b
+    # TVM takes an unsigned difference for a number between 0 and a, and 0 - b for 0.
+    dtype = str(a.ty.dtype)
+    return tirx.reinterpret(dtype, _same_bits(a, dtype[1:]) - _same_bits(b, dtype[1:]))
+
+
+def _same_bits(x: Any, dtype: str) -> Any:
+    if isinstance(x, tirx.IntImm):  # LLVM's code generator does not reinterpret 0
+        return tirx.const(int(np.array(x.value).astype(dtype)), dtype)
+    return tirx.reinterpret(dtype, x)
+
+
 def _integer_abs(x: Any) -> Any:
     return tirx.Select(x < _like(x, 0), _like(x, 0) - x, x) if _signed(x) else x
 
@@ -244,7 +258,7 @@ def _integer_abs(x: Any) -> Any:
 # What is the same for every type.
 _ANY: Mapping[Fn, Callable[..., Any]] = {
     Fn.ADD: lambda a, b: a + b,
-    Fn.SUB: lambda a, b: a - b,
+    Fn.SUB: _subtract,
     Fn.MUL: lambda a, b: a * b,
     Fn.CLIP: _clip,
     Fn.SIGN: _sign,
@@ -312,7 +326,7 @@ _FLOAT: Mapping[Fn, Callable[..., Any]] = {
 
 _INTEGER: Mapping[Fn, Callable[..., Any]] = {
     Fn.ABS: _integer_abs,
-    Fn.NEG: lambda x: _like(x, 0) - x,
+    Fn.NEG: lambda x: _subtract(_like(x, 0), x),
     Fn.DIV: _integer_divide(tirx.truncdiv, lambda a: _like(a, 0) - a),
     Fn.MOD: _integer_divide(tirx.floormod, lambda a: _like(a, 0)),
     Fn.FMOD: _integer_divide(tirx.truncmod, lambda a: _like(a, 0)),

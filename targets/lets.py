@@ -50,7 +50,13 @@ class Lets:
         return name
 
     def result(self, body: Any) -> Any:
-        """The body, inside all names given so far that it uses more than once."""
+        """The body, inside all names given so far."""
+        for name, value in reversed(self._bound):
+            body = tirx.Let(name, value, body)
+        return body
+
+    def inlined(self, body: Any) -> Any:
+        """The body, inside those names that it uses more than once; the values of others are in their places."""
         for name, value in reversed(self._bound):
             body = let(name, value, body)
         return body

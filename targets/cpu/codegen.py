@@ -48,7 +48,6 @@ _LOOPS = (
     tirx.transform.StmtSimplify,
     tirx.transform.RemoveNoOp,
     s_tir.transform.RewriteUnsafeSelect,
-    tirx.transform.CommonSubexprElim,
 )
 _CPU = 1  # kDLCPU
 

@@ -1,7 +1,7 @@
 """The analytic model of register tiles and tasks: which tilings of a contraction to try, best first.
 
-It counts cycles of one core that starts two vector operations and two loads a cycle, as x86-64 cores with wide vectors
-do and the larger aarch64 ones. What matters is the order of the tilings, and that the first is good.
+It counts cycles of one core that starts two vector operations a cycle, as x86-64 cores with wide vectors do and the
+larger aarch64 ones. What matters is the order of the tilings, and that the first is good.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from convc.targets.cpu.contraction import Axis, Contraction, Tiling
 from convc.targets.target import Target
 
 _LATENCY = 4  # cycles from one multiply-add to the next on the same register
+_LOADS = 1.3  # a cycle: cores that start two reach this, measured with tiles that load an element for each sum
 _L2_BYTES = 32  # a cycle, from the second cache to the first
 STREAM_BYTES = 4.5  # a cycle, from beyond the second cache: a core's share of memory
 _TILE = 24  # cycles around a tile: addresses, loop, first loads
 _STORE = 2  # cycles to finish and store one vector
-_BLOCKS = 4  # output blocks in a tile, at the most
-_TASKS = 16
+_BLOCKS = 6  # output blocks in a tile, at the most
+_TASKS = 16  # enough for threads that claim them one by one to end together
+_LEAST_TASKS = 4  # where more would read something again
 _FEW_ROWS = 4  # the least that a band with a padded copy of its own should have: it reads a window's rows more
 _UNROLLED = 2  # steps of a loop over the channels of a block: enough to hide the loop itself
 
@@ -31,14 +33,15 @@ def tilings(c: Contraction, x_size: int, w_size: int, target: Target, count: int
 
 def cycles(c: Contraction, target: Target) -> float:
     """The time of a contraction in its best register tile, while its operands come from the second cache."""
-    return min(_cycles(c, target, *tile) for tile in _register_tiles(c, target))
+    around = prod(axis.extent for axis in c.outer) * c.groups
+    return around * min(_cycles(c, target, *tile) for tile in _register_tiles(c, target))
 
 
 def _register_tiles(c: Contraction, target: Target) -> Iterator[tuple[int, int, int]]:
     """(height, width, blocks) that fit the registers, beside a vector of w a block and an element of x."""
     vectors = max(1, c.block // target.lanes(c.dtype))
     alone = c.rows.extent * c.columns.extent == 1  # a product with a vector: only blocks fill the pipeline
-    for blocks in range(1, min(c.blocks, 2 * _BLOCKS if alone else _BLOCKS) + 1):
+    for blocks in range(1, min(c.blocks, 8 if alone else _BLOCKS) + 1):
         room = (target.vector_registers - 1) // (blocks * vectors) - 1
         for width in range(1, min(c.columns.extent, room) + 1):
             yield 1, width, blocks
@@ -47,13 +50,13 @@ def _register_tiles(c: Contraction, target: Target) -> Iterator[tuple[int, int, 
 
 
 def _cycles(c: Contraction, target: Target, height: int, width: int, blocks: int) -> float:
-    """The time of all tiles, those of the remainders included."""
+    """The time of all tiles of one group at one place along the outer axes, those of the remainders included."""
     vectors = blocks * max(1, c.block // target.lanes(c.dtype))
     streams = 4 * c.steps * blocks * c.block > target.l1_bytes
 
     def tile(points: int) -> float:
         sums = points * vectors
-        step = max(sums / 2, (points + vectors) / 2, _LATENCY)
+        step = max(sums / 2, (points + vectors) / _LOADS, _LATENCY)
         if streams:
             step = max(step, vectors * target.vector_bits / 8 / _L2_BYTES)
         return c.steps * step + _TILE + _STORE * sums
@@ -73,24 +76,33 @@ def _parts(axis: Axis, size: int) -> list[tuple[int, int]]:
 
 
 def _tasks(c: Contraction, target: Target, x_size: int, w_size: int, height: int, width: int, blocks: int) -> Tiling:
-    """What a task computes: all outputs of a band of rows, while weights pass by, if these fit half of the second
-    cache; else some outputs of all rows. Both are cut further until there are enough tasks to share."""
-    half, item = target.l2_bytes // 2, 4
+    """What a task computes, so that each operand comes from beyond the second cache once, or as few times as possible:
+
+    - some outputs of an image, where all of it stays in the cache beside the weights that pass by;
+    - all outputs of a band of rows, where all weights stay in the cache;
+    - some outputs of a band, where neither fits.
+    """
+    item = 4
     unrolled = 1 if _overlaps(c) else _UNROLLED
     columns = ceil(c.blocks / blocks)
     banded, step = (c.rows.extent, height) if c.rows.extent > 1 else (c.columns.extent, width)
     around = prod(axis.extent for axis in c.outer) * c.groups
+    image = item * x_size / around
 
     def rounded(size: float) -> int:
         return min(max(ceil(size / step), 1) * step, banded)
 
-    if item * w_size <= half:
-        fits = half / 2 / (item * x_size / around / banded)
+    if image <= target.l2_bytes / 4:
+        bands = ceil(_LEAST_TASKS / (around * columns))
+        share = max(1, min(around * columns // _TASKS, columns))
+        return Tiling(height, width, blocks, unrolled, rounded(banded / bands), share)
+    if item * w_size <= target.l2_bytes / 2:
+        fits = target.l2_bytes / 4 / (image / banded)
         band = rounded(min(banded * around / _TASKS, fits))
         return Tiling(height, width, blocks, unrolled, max(band, rounded(_FEW_ROWS)), columns)
     bands = ceil(_TASKS / (around * columns))
-    fits = banded if item * x_size <= half else half / (item * x_size / around / banded)
-    share = columns if fits < banded and item * w_size < item * x_size else 1
+    fits = target.l2_bytes / 2 / (image / banded)
+    share = columns if fits < banded and item * w_size < image else 1
     return Tiling(height, width, blocks, unrolled, rounded(min(banded / bands, fits)), share)
 
 
