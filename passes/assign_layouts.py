@@ -159,6 +159,8 @@ def _connect(ops: Iterable[Operation]) -> None:
     """Put a relayout on each operand whose value lies otherwise than its reader wants it."""
     made: dict[tuple[SSAValue, str], SSAValue] = {}
     for op in ops:
+        if isinstance(op, RelayoutOp):  # reads any layout
+            continue
         for position, value in enumerate(op.operands):
             wanted = layout_of(op.block.args[position]) if isinstance(op, KernelOp) else None
             if layout_of(value) == wanted:

@@ -42,7 +42,7 @@ from convc.ir.data import (
 )
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
-from convc.ir.kernel import ANCHORS
+from convc.ir.kernel import ANCHORS, KernelOp
 from convc.passes.rewriting import copy_kernel, erase_dead, main_block, outline, users
 
 MAX_OPS = 32
@@ -86,7 +86,7 @@ class Fuse(ModulePass):
         block = main_block(op)
         fusion = _Fusion({inner: i for i, inner in enumerate(block.ops)}, self.channel_block)
         for inner in block.ops:
-            if not isinstance(inner, WeightOp | ConstantOp | ReshapeOp | ReturnOp):
+            if not isinstance(inner, WeightOp | ConstantOp | ReshapeOp | ReturnOp | KernelOp):
                 fusion.add(inner, joining=self.mode == "all" and not _becomes_view(inner, self.channel_block))
         for group in fusion.distinct():
             after = group.ops[-1].next_op

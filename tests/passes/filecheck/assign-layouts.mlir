@@ -1,0 +1,74 @@
+// RUN: convc opt %s -p fuse,assign-layouts{channel_block=8} | filecheck %s
+// what convolves is blocked, and so is what lies between; the ends are plain
+!t = tensor<1x8x6x6xf32>
+func.func @main(%x: !t) -> !t {
+  %w = convc.weight @w : tensor<8x8x1x1xf32>
+  %v = convc.weight @v : tensor<8x8x1x1xf32>
+  %a = convc.conv %x, %w strides [1, 1] pads [0, 0, 0, 0] dilations [1, 1] group 1 : (!t, tensor<8x8x1x1xf32>) -> !t
+  %p = convc.pool max %a kernel [3, 3] strides [1, 1] pads [1, 1, 1, 1] dilations [1, 1] : (!t) -> !t
+  %e = convc.elementwise exp(%p) : (!t) -> !t
+  %y = convc.conv %e, %v strides [1, 1] pads [0, 0, 0, 0] dilations [1, 1] group 1 : (!t, tensor<8x8x1x1xf32>) -> !t
+  func.return %y : !t
+}
+// CHECK:      [[X:%.*]] = convc.relayout %x : (tensor<1x8x6x6xf32>) -> tensor<1x8x6x6xf32, #convc.layout<"NCHW8c">>
+// CHECK:      convc.relayout %w {{.*}} #convc.layout<"OIHW8i8o">
+// CHECK:      %a = convc.kernel([[X]],
+// CHECK-NOT:  convc.relayout
+// CHECK:      %y = convc.kernel(%e
+// CHECK:      [[Y:%.*]] = convc.relayout %y : (tensor<1x8x6x6xf32, #convc.layout<"NCHW8c">>) -> tensor<1x8x6x6xf32>
+// CHECK-NEXT: func.return [[Y]]
+
+// -----
+// few input channels stay plain: the first layer; a depthwise weight has no block of inputs
+!i = tensor<1x3x6x6xf32>
+!t = tensor<1x16x6x6xf32>
+func.func @main(%x: !i) -> !t {
+  %w = convc.weight @w : tensor<16x3x1x1xf32>
+  %b = convc.weight @b : tensor<16xf32>
+  %d = convc.weight @d : tensor<16x1x3x3xf32>
+  %a = convc.conv %x, %w bias %b strides [1, 1] pads [0, 0, 0, 0] dilations [1, 1] group 1
+    : (!i, tensor<16x3x1x1xf32>, tensor<16xf32>) -> !t
+  %y = convc.conv %a, %d strides [1, 1] pads [1, 1, 1, 1] dilations [1, 1] group 16 : (!t, tensor<16x1x3x3xf32>) -> !t
+  func.return %y : !t
+}
+// CHECK-NOT:  convc.relayout %x
+// CHECK-DAG:  convc.relayout %w {{.*}} #convc.layout<"OIHW8o">
+// CHECK-DAG:  convc.relayout %b {{.*}} #convc.layout<"O8o">
+// CHECK-DAG:  convc.relayout %d {{.*}} #convc.layout<"OIHW8o">
+
+// -----
+// groups that share a block, and a single output channel, are computed in plain layout
+!t = tensor<1x8x6x6xf32>
+func.func @main(%x: !t) -> (!t, tensor<1x1x6x6xf32>) {
+  %w = convc.weight @w : tensor<8x4x1x1xf32>
+  %v = convc.weight @v : tensor<1x8x1x1xf32>
+  %a = convc.conv %x, %w strides [1, 1] pads [0, 0, 0, 0] dilations [1, 1] group 2 : (!t, tensor<8x4x1x1xf32>) -> !t
+  %y = convc.conv %x, %v strides [1, 1] pads [0, 0, 0, 0] dilations [1, 1] group 1
+    : (!t, tensor<1x8x1x1xf32>) -> tensor<1x1x6x6xf32>
+  func.return %a, %y : !t, tensor<1x1x6x6xf32>
+}
+// CHECK-NOT: convc.layout
+
+// -----
+// a product's weight in blocks of its outputs: one vector for rows, a stream of up to eight for a single row
+func.func @main(%x: tensor<3x5xf32>, %y: tensor<1x5xf32>) -> (tensor<3x20xf32>, tensor<1x20xf32>) {
+  %w = convc.weight @w : tensor<20x5xf32>
+  %a = convc.matmul %x, %w transpose_b : (tensor<3x5xf32>, tensor<20x5xf32>) -> tensor<3x20xf32>
+  %b = convc.matmul %y, %w transpose_b : (tensor<1x5xf32>, tensor<20x5xf32>) -> tensor<1x20xf32>
+  func.return %a, %b : tensor<3x20xf32>, tensor<1x20xf32>
+}
+// CHECK-DAG: convc.relayout %w {{.*}} #convc.layout<"OI8o">
+// CHECK-DAG: convc.relayout %w {{.*}} #convc.layout<"OI24o">
+
+// -----
+// a value read in two layouts is changed once for each
+!t = tensor<1x8x6x6xf32>
+func.func @main(%x: !t) -> (!t, !t, tensor<1x8x6xf32>) {
+  %w = convc.weight @w : tensor<8x8x1x1xf32>
+  %a = convc.conv %x, %w strides [1, 1] pads [0, 0, 0, 0] dilations [1, 1] group 1 : (!t, tensor<8x8x1x1xf32>) -> !t
+  %b = convc.conv %x, %w strides [1, 1] pads [0, 0, 0, 0] dilations [1, 1] group 1 : (!t, tensor<8x8x1x1xf32>) -> !t
+  %s = convc.reduce sum %x axes [3] : (!t) -> tensor<1x8x6xf32>
+  func.return %a, %b, %s : !t, !t, tensor<1x8x6xf32>
+}
+// CHECK-COUNT-1: convc.relayout %x
+// CHECK-NOT:     convc.relayout %x

@@ -1,0 +1,119 @@
+"""Winograd convolution over maps that its tiles do not divide, chunked and in steps, and its error beside float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convc.ir.elementwise import ElementwiseOp
+from convc.ir.functions import Fn
+from convc.ir.neural import WinogradConvOp
+from convc.ir.winograd import POINTS, transformed_weight
+from convc.targets.cpu.winograd import Winograd
+from convc.targets.target import parse_target
+
+ERROR = 1e-5
+"""max|diff| / max|ref| of one operation: what direct convolution is held to as well."""
+
+# input, output channels, pads
+CASES = {
+    "whole tiles": ((1, 16, 8, 8), 16, (1, 1, 1, 1)),
+    "one tile, mostly padding": ((1, 16, 1, 1), 16, (1, 1, 1, 1)),
+    "one row": ((1, 16, 1, 19), 32, (1, 1, 1, 1)),
+    "prime sizes": ((1, 32, 13, 7), 48, (1, 1, 1, 1)),
+    "no padding": ((1, 16, 11, 9), 16, (0, 0, 0, 0)),
+    "uneven pads": ((1, 16, 6, 9), 16, (2, 0, 0, 3)),
+    "channels that fill no block": ((1, 24, 9, 9), 40, (1, 1, 1, 1)),
+    "batch of three": ((3, 16, 5, 6), 16, (1, 1, 1, 1)),
+    "many tiles": ((1, 32, 57, 43), 32, (1, 1, 1, 1)),
+    "many channels": ((1, 256, 9, 9), 272, (1, 1, 1, 1)),
+}
+
+
+def operands(case, seed=0):
+    x, outputs, _ = CASES[case]
+    rng = np.random.default_rng(seed)
+    weight = rng.standard_normal((outputs, x[1], 3, 3)) * (2 / (9 * x[1])) ** 0.5
+    return (
+        rng.standard_normal(x).astype(np.float32),
+        weight.astype(np.float32),
+        rng.standard_normal(outputs).astype("f"),
+    )
+
+
+def winograd_kernel(build_kernel, case, m, block=16, epilogue=None, extra=()):
+    x, outputs, pads = CASES[case]
+    layout = f"NCHW{block}c"
+
+    def body(x, w, bias, *rest):
+        y = WinogradConvOp(x, w, bias, m=m, pads=pads).result
+        return epilogue(y, *rest) if epilogue else y
+
+    shapes = [(x, "float32", layout), ((outputs, x[1], m + 2, m + 2), "float32", f"HWOI{block}i{block}o")]
+    return build_kernel(
+        [*shapes, ((outputs,), "float32", f"O{block}o"), *((shape, "float32", layout) for shape in extra)], body, layout
+    )
+
+
+def direct(x, w, bias, pads):
+    """The convolution in float64, a tap at a time."""
+    x = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])])
+    height, width = x.shape[2] - 2, x.shape[3] - 2
+    taps = [(x[:, :, i : i + height, j : j + width], w[:, :, i, j].astype(np.float64)) for i, j in np.ndindex(3, 3)]
+    return sum(np.einsum("nchw,oc->nohw", a, b, optimize=True) for a, b in taps) + bias[:, None, None]
+
+
+def error(actual, expected):
+    return np.abs(actual - expected).max() / np.abs(expected).max()
+
+
+@pytest.mark.parametrize("m", POINTS)
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_as_near_to_float64_as_direct_convolution(case, m, build_kernel, run_kernel):
+    x, w, bias = operands(case)
+    kernel = winograd_kernel(build_kernel, case, m)
+    (actual,) = run_kernel(kernel, Winograd(), [x, transformed_weight(w, m), bias])
+    assert error(actual, direct(x, w, bias, CASES[case][2])) <= ERROR
+
+
+@pytest.mark.parametrize("m", POINTS)
+def test_tiles_in_chunks_and_in_steps_are_the_same(m, build_kernel, run_kernel):
+    x, w, bias = operands("prime sizes")
+    kernel = winograd_kernel(build_kernel, "prime sizes", m)
+    config = Winograd().candidates(kernel, parse_target("cpu"))[0]
+    expected = direct(x, w, bias, CASES["prime sizes"][2])
+    for chunk in (1, 3, 5, 1000):
+        changed = {**config, "chunk": chunk}
+        (actual,) = run_kernel(kernel, Winograd(), [x, transformed_weight(w, m), bias], config=changed)
+        assert error(actual, expected) <= ERROR
+
+
+def test_residual_and_activation_are_part_of_the_store(build_kernel, run_kernel):
+    x, w, bias = operands("prime sizes")
+    expected = direct(x, w, bias, CASES["prime sizes"][2])
+    residual = np.random.default_rng(7).standard_normal(expected.shape).astype(np.float32)
+
+    def epilogue(y, other):
+        added = ElementwiseOp(Fn.ADD, y, other).result
+        return ElementwiseOp(Fn.SIGMOID, added).result
+
+    kernel = winograd_kernel(build_kernel, "prime sizes", 4, epilogue=epilogue, extra=[expected.shape])
+    (actual,) = run_kernel(kernel, Winograd(), [x, transformed_weight(w, 4), bias, residual])
+    assert error(actual, 1 / (1 + np.exp(-(expected + residual)))) <= ERROR
+
+
+def test_narrower_vectors(build_kernel, run_kernel):
+    x, w, bias = operands("channels that fill no block")
+    kernel = winograd_kernel(build_kernel, "channels that fill no block", 4, block=8)
+    (actual,) = run_kernel(kernel, Winograd(), [x, transformed_weight(w, 4), bias], target="cpu:haswell")
+    assert error(actual, direct(x, w, bias, (1, 1, 1, 1))) <= ERROR
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e20])
+def test_the_error_does_not_grow_with_channels_or_scale(scale, seed, build_kernel, run_kernel):
+    x, w, bias = operands("many channels", seed)
+    x *= np.float32(scale)
+    kernel = winograd_kernel(build_kernel, "many channels", 4)
+    (actual,) = run_kernel(kernel, Winograd(), [x, transformed_weight(w, 4), bias * np.float32(scale)])
+    assert error(actual, direct(x, w, bias * np.float32(scale), (1, 1, 1, 1))) <= ERROR

@@ -1,0 +1,90 @@
+"""Which convolutions are computed by Winograd's algorithm, and that the rewrite changes no result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convc.ir.dialect import CompilerContext
+from convc.ir.interpreter import interpret
+from convc.ir.kernel import KernelOp
+from convc.ir.text import main_function, parse
+from convc.passes.registry import pipeline
+
+CONV = """
+builtin.module {{
+  func.func @main(%x: tensor<1x{c}x{h}x{h}xf32>) -> tensor<1x{o}x{y}x{y}xf32> {{
+    %w = convc.weight @w : tensor<{o}x{i}x{k}x{k}xf32>
+    %b = convc.weight @b : tensor<{o}xf32>
+    %y = convc.conv %x, %w bias %b strides [{s}, {s}] pads [{p}, {p}, {p}, {p}] dilations [{d}, {d}] group {g}
+      : (tensor<1x{c}x{h}x{h}xf32>, tensor<{o}x{i}x{k}x{k}xf32>, tensor<{o}xf32>) -> tensor<1x{o}x{y}x{y}xf32>
+    %z = convc.elementwise relu(%y) : (tensor<1x{o}x{y}x{y}xf32>) -> tensor<1x{o}x{y}x{y}xf32>
+    func.return %z : tensor<1x{o}x{y}x{y}xf32>
+  }}
+}}
+"""
+AVX512 = "cpu:skylake-avx512"
+
+
+def module(c, h, o, k=3, s=1, p=1, d=1, g=1):
+    """A convolution with bias and ReLU, and the context that holds its weights."""
+    y = (h + 2 * p - d * (k - 1) - 1) // s + 1
+    context, rng = CompilerContext(), np.random.default_rng(0)
+    context.weights.add((rng.standard_normal((o, c // g, k, k)) / (k * c**0.5)).astype(np.float32), "w")
+    context.weights.add(rng.standard_normal(o).astype(np.float32), "b")
+    return parse(CONV.format(c=c, h=h, o=o, k=k, s=s, p=p, d=d, g=g, y=y, i=c // g), context), context
+
+
+def anchors(module, context):
+    pipeline(f'fuse,assign-layouts{{channel_block=16}},choose-algorithms{{target="{AVX512}"}}').apply(context, module)
+    module.verify()
+    kernels = [op for op in main_function(module).body.block.ops if isinstance(op, KernelOp)]
+    return [kernel.anchor.name for kernel in kernels if kernel.anchor is not None]
+
+
+@pytest.mark.parametrize("shape", [(64, 56, 64), (128, 28, 128), (64, 112, 128), (512, 28, 512), (32, 64, 48)])
+def test_many_tiles_of_many_channels_are_worth_it(shape):
+    assert anchors(*module(*shape)) == ["convc.winograd_conv"]
+
+
+STAYS = {
+    "1x1": (64, 56, 64, 1, 1, 0),
+    "5x5": (64, 56, 64, 5, 1, 2),
+    "stride 2": (64, 56, 64, 3, 2),
+    "dilation": (64, 56, 64, 3, 1, 2, 2),
+    "groups": (64, 56, 64, 3, 1, 1, 1, 4),
+    "depthwise": (64, 56, 64, 3, 1, 1, 1, 64),
+    "the first layer": (3, 224, 64),
+    "one pixel": (512, 1, 512),
+    "weights that would be four times as large for a few tiles": (512, 5, 512),
+}
+
+
+@pytest.mark.parametrize("what", STAYS)
+def test_what_stays_direct(what):
+    assert anchors(*module(*STAYS[what])) == ["convc.conv"]
+
+
+def test_the_rewrite_changes_no_result():
+    before, context = module(32, 20, 48)
+    after, other = module(32, 20, 48)
+    assert anchors(after, other) == ["convc.winograd_conv"]
+    x = {"input0": np.random.default_rng(1).standard_normal((1, 32, 20, 20)).astype(np.float32)}
+    expected = interpret(before, context.weights, x, np.float64)["output0"]
+    found = interpret(after, other.weights, x, np.float64)["output0"]
+    # The transformed weight is rounded to float32.
+    assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+def test_a_weight_that_two_kernels_share_is_transformed_once():
+    text = CONV.format(c=64, h=56, o=64, k=3, s=1, p=1, d=1, g=1, y=56, i=64)
+    line = next(line for line in text.splitlines() if "convc.conv" in line)
+    second = line.replace("%y =", "%q =").replace("%x, %w", "%z, %w")
+    rest = text.splitlines()[text.splitlines().index(line) + 1]
+    body = text.replace("func.return %z", f"{second}\n{rest}\n    func.return %q")
+    context, rng = CompilerContext(), np.random.default_rng(0)
+    context.weights.add(rng.standard_normal((64, 64, 3, 3)).astype(np.float32), "w")
+    context.weights.add(rng.standard_normal(64).astype(np.float32), "b")
+    parsed = parse(body, context)
+    assert anchors(parsed, context) == ["convc.winograd_conv"] * 2
+    assert sum("winograd" in name for name in context.weights) == 1
