@@ -14,12 +14,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from convc.artifact.manifest import KERNELS, WEIGHTS, write_manifest
 from convc.artifact.tensors import write_tensors
@@ -28,35 +29,39 @@ from convc.ir.dialect import CompilerContext
 from convc.ir.text import to_text
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
     from xdsl.dialects.builtin import ModuleOp
 
     from convc.targets.lower import Library, Program
     from convc.targets.target import Target
 
-Shapes = Mapping[str, Sequence[int]]
+Shapes: TypeAlias = Mapping[str, Sequence[int]]
+Constants: TypeAlias = "Mapping[str, np.ndarray]"
 
 
-def phases(level: int, target: Target) -> list[tuple[str, str]]:
-    """(phase, passes as `convc opt -p` takes them) of an optimisation level, in order."""
+def phases(level: int, target: Target, choices: str = "") -> list[tuple[str, str]]:
+    """(phase, passes as `convc opt -p` takes them) of an optimisation level, in order. `choices` are the options that
+    let passes choose by measurements."""
     simplify = "canonicalise,recognise-activations,fold-pads,fold-batch-norm,fold-conv-scale,canonicalise"
     layouts = (
-        f'assign-layouts{{channel_block={target.lanes()}}},choose-algorithms{{target="{target.name}"}},'
+        f'assign-layouts{{channel_block={target.lanes()}}},choose-algorithms{{target="{target.name}"{choices}}},'
         "prepack-weights,outline-relayouts,find-views"
     )
-    generic = "" if level >= 3 else " template=generic"
+    choices = choices if level >= 3 else " template=generic"
     return [
         *([("simplify", simplify)] if level >= 1 else []),
         ("fuse", f"fuse{{channel_block={target.lanes()}}}" if level >= 2 else "fuse{mode=single}"),
         *([("layouts", layouts)] if level >= 3 else []),
-        ("select", f'select{{target="{target.name}"{generic}}}'),
+        ("select", f'select{{target="{target.name}"{choices}}}'),
     ]
 
 
 @dataclass
 class Build:
     """One build. `threads` is what the artifact runs on unless told otherwise; `accept` is given the finished folder
-    before it gets its name, and may raise; `times` are the seconds that each phase took."""
+    before it gets its name, and may raise; `times` are the seconds that each phase took. Kernels are computed as was
+    `measured` to be fastest on so many threads, if `database` (None: the user's) or what convc ships knows of them."""
 
     target: Target
     level: int = 3
@@ -64,16 +69,25 @@ class Build:
     dump: Path | None = None
     on_phase: Callable[[str], None] = lambda phase: None
     accept: Callable[[Path], None] | None = None
+    measured: bool = True
+    database: Path | None = None
     times: dict[str, float] = field(default_factory=dict)
     _dumped: int = 0
 
-    def run(self, model: str | Path | onnx.ModelProto, output: Path, shapes: Sequence[Shapes] = ({},)) -> None:
-        """Compile a model into the folder `output`, once for each set of input shapes.
+    def run(
+        self,
+        model: str | Path | onnx.ModelProto,
+        output: Path,
+        shapes: Sequence[Shapes] = ({},),
+        constants: Constants | None = None,
+    ) -> None:
+        """Compile a model into the folder `output`, once for each set of input shapes. `constants` fixes the values of
+        inputs, which the artifact then does not take.
 
         Raises ImportProblem, ToolchainError, ArtifactError and OSError, and leaves nothing behind when it does.
         """
         check_output(output)
-        self.finish([self.module(model, each) for each in shapes], output)
+        self.finish([self.module(model, each, constants) for each in shapes], output)
 
     def finish(self, modules: Sequence[tuple[ModuleOp, CompilerContext]], output: Path) -> None:
         """Make the artifact of modules whose kernels have their templates, one a variant."""
@@ -93,26 +107,38 @@ class Build:
                 with self._phase("verify"):
                     self.accept(folder)
 
-    def module(self, model: str | Path | onnx.ModelProto, shapes: Shapes) -> tuple[ModuleOp, CompilerContext]:
+    def module(
+        self, model: str | Path | onnx.ModelProto, shapes: Shapes, constants: Constants | None = None
+    ) -> tuple[ModuleOp, CompilerContext]:
         """The module of a model after all passes, with the context that holds its weights."""
         from convc.frontends.onnx import import_model
         from convc.passes.registry import pipeline
 
         context = CompilerContext()
         with self._phase("import"):
-            module = import_model(model, context, shapes)
+            module = import_model(model, context, shapes, constants)
             self._dump("import", module, context)
-        for phase, passes in phases(self.level, self.target):
+        for phase, passes in phases(self.level, self.target, self._choices()):
             with self._phase(phase):
                 pipeline(passes).apply(context, module)
                 module.verify()
                 self._dump(phase, module, context)
         return module, context
 
+    def _choices(self) -> str:
+        """Options of the passes that choose by measurements."""
+        from convc.tuning.database import default_path
+
+        if not self.measured:
+            return ""
+        path = self.database or default_path()
+        file = json.dumps(str(path), ensure_ascii=False) if self.database or path.exists() else '""'
+        return f" measured=true database={file} threads={self.threads or 0}"
+
     def _compile(self, library: Library, programs: Sequence[Program], folder: Path) -> None:
         from convc.targets.cpu.codegen import compile_objects
         from convc.targets.emit_c import to_c
-        from convc.targets.toolchain import NATIVE, compile_c, link
+        from convc.targets.toolchain import compile_c, link, runtime_object
 
         source, program, runtime = (folder / name for name in ("program.c", "program.o", "runtime.o"))
         source.write_text(to_c(programs))
@@ -121,7 +147,7 @@ class Build:
             functions, self.target, folder, lambda n, m: self.on_phase(f"compile  {n} of {m} kernels")
         )
         compile_c(source, program, self.target.arch)
-        compile_c(NATIVE / "runtime.c", runtime, self.target.arch)
+        runtime.write_bytes(runtime_object(self.target.arch))
         link(folder / KERNELS, [*kernels, program, runtime], self.target.arch)
         for path in (*kernels, source, program, runtime):
             path.unlink()

@@ -4,34 +4,38 @@
 
 Legal for 3 x 3 windows at stride 1 without dilation and groups, in blocked layouts and float32; the error stays near
 that of direct convolution (`convc.ir.winograd`). Pays where the model of both says so, with a margin: few tiles waste
-work at the edges, and transformed weights, up to four times as large, must be read too. Runs between `assign-layouts`
-and `prepack-weights`.
+work at the edges, and transformed weights, up to four times as large, must be read too. Where direct and Winograd's
+forms have both been measured (`convc.tuning`), the fastest is taken. Runs between `assign-layouts` and
+`prepack-weights`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, f32
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, Block, SSAValue
 from xdsl.passes import ModulePass
 
 from convc.ir.attributes import element_type, layout_of, physical_shape, shape_of, tensor
 from convc.ir.data import RelayoutOp, WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import winograd_weight
+from convc.ir.layout import blocked_weight, winograd_weight
 from convc.ir.neural import ConvOp, WinogradConvOp
-from convc.ir.text import main_function
+from convc.ir.text import kernel_text, main_function
 from convc.ir.winograd import POINTS, transformed_weight
 from convc.passes.rewriting import parent_of, set_type
+from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.direct_conv import contraction
 from convc.targets.cpu.loops import channel_block
 from convc.targets.cpu.tiling import STREAM_BYTES, cycles
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
+from convc.targets.measurements import Measurements, open_measurements, usable
 from convc.targets.target import Target, parse_target
 
 _EFFICIENCY = 0.92
@@ -41,25 +45,66 @@ _MARGIN = 0.9
 
 @dataclass(frozen=True)
 class ChooseAlgorithms(ModulePass):
-    """`target`: as `--target` takes it."""
+    """`target`: as `--target` takes it. `measured`: whether to look for measurements, for so many `threads` (0: all
+    cores of the target), in `database` and among those that convc ships."""
 
     name = "choose-algorithms"
     target: str = "cpu"
+    measured: bool = False
+    database: str = ""
+    threads: int = 0
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         assert isinstance(ctx, CompilerContext)
         target = parse_target(self.target)
+        known = open_measurements(self.database, target, self.threads or target.cores) if self.measured else None
         transformed: dict[tuple[str, int], str] = {}
+        decided: dict[str, int] = {}
         for kernel in [inner for inner in main_function(op).body.block.ops if isinstance(inner, KernelOp)]:
-            conv = kernel.anchor
-            weight = _weight(kernel, conv, target) if isinstance(conv, ConvOp) else None
-            if isinstance(conv, ConvOp) and weight is not None and (m := _best(conv, target)):
-                _rewrite(kernel, conv, weight, m, ctx, transformed)
+            found = _convertible(kernel, target)
+            if found is None or layout_of(found[1].result) is not None:  # packed already
+                continue
+            if (text := kernel_text(kernel)) not in decided:
+                decided[text] = _best(kernel, found[0], target, known)
+            if m := decided[text]:
+                _rewrite(kernel, *found, m, ctx, transformed)
 
 
-def _weight(kernel: KernelOp, op: ConvOp, target: Target) -> WeightOp | None:
-    """The weight of a convolution that Winograd's algorithm can compute, before it is packed; None of any other."""
-    block = target.lanes()
+def forms(kernel: KernelOp, target: Target) -> list[KernelOp]:
+    """Copies of a kernel that compute the same by every algorithm that can, the direct one first; they stand in no
+    module. A convolution that Winograd's algorithm cannot compute, and any other kernel, has one form."""
+    if isinstance(kernel.anchor, WinogradConvOp) or _convertible(kernel, target):
+        return [in_form(kernel, m) for m in (0, *POINTS)]
+    return [_copy(kernel)]
+
+
+def in_form(kernel: KernelOp, m: int) -> KernelOp:
+    """A copy of a 3 x 3 convolution's kernel that computes by F(m x m, 3 x 3), or directly where m is 0."""
+    copy = _copy(kernel)
+    op = copy.anchor
+    assert isinstance(op, ConvOp | WinogradConvOp)
+    block, shape = channel_block(layout_of(op.x)), shape_of(op.w)[:2]
+    if m:
+        weight = tensor(f32, (*shape, m + 2, m + 2), winograd_weight(block))
+    else:
+        weight = tensor(f32, (*shape, 3, 3), blocked_weight(4, block, block))
+    set_type(copy.operands[_number(copy, op.w)], weight)
+    _set_algorithm(copy, op, weight, m)
+    return copy
+
+
+def _copy(kernel: KernelOp) -> KernelOp:
+    """The kernel with operands of its own, nothing chosen."""
+    operands = Block(arg_types=[value.type for value in kernel.inputs]).args
+    body = kernel.body.clone()
+    return KernelOp(operands, body, [value.type for value in kernel.outputs])
+
+
+def _convertible(kernel: KernelOp, target: Target) -> tuple[ConvOp, WeightOp] | None:
+    """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel."""
+    op, block = kernel.anchor, target.lanes()
+    if not isinstance(op, ConvOp) or op.w not in kernel.block.args:
+        return None
     fits = (
         shape_of(op.w)[2:] == (3, 3)
         and op.group.value.data == 1
@@ -69,22 +114,35 @@ def _weight(kernel: KernelOp, op: ConvOp, target: Target) -> WeightOp | None:
         and element_type(op.x) == f32
         and op.x in kernel.block.args
     )
-    if not fits or op.w not in kernel.block.args:
-        return None
-    source = _operand(kernel, op.w).owner
+    source = kernel.operands[_number(kernel, op.w)].owner
     source = source.x.owner if isinstance(source, RelayoutOp) else source
-    return source if isinstance(source, WeightOp) and layout_of(source.result) is None else None
+    return (op, source) if fits and isinstance(source, WeightOp) else None
 
 
-def _operand(kernel: KernelOp, argument: SSAValue) -> SSAValue:
-    return next(value for value, inner in zip(kernel.inputs, kernel.block.args) if inner is argument)
+def _number(kernel: KernelOp, argument: SSAValue) -> int:
+    """Which operand of a kernel an argument of its region is."""
+    return next(i for i, inner in enumerate(kernel.block.args) if inner is argument)
 
 
-def _best(op: ConvOp, target: Target) -> int:
+def _best(kernel: KernelOp, op: ConvOp, target: Target, known: Measurements | None) -> int:
     """The m of the fastest F(m x m, 3 x 3); 0 where direct convolution is as fast."""
+    if known and (times := measured_times(forms(kernel, target), target, known)) and 0 in times and len(times) > 1:
+        return (0, *POINTS)[min(times, key=times.__getitem__)]
     times = {m: winograd_cycles(Geometry.of(op.x, op.result, m), target) for m in POINTS}
     best = min(times, key=times.__getitem__)
     return best if times[best] < _MARGIN * direct_cycles(op, target) else 0
+
+
+def measured_times(kernels: Sequence[KernelOp], target: Target, known: Measurements) -> dict[int, float]:
+    """The shortest time of each form of a kernel, by its number, where it is known; infinite where all that was tried
+    failed."""
+    times = {}
+    for number, (kernel, records) in enumerate(zip(kernels, known.records([kernel_text(each) for each in kernels]))):
+        if found := usable(records, kernel, registry.TEMPLATES, target):
+            times[number] = found[0].ns
+        elif records and all(record.outcome != "ok" for record in records):
+            times[number] = inf
+    return times
 
 
 def direct_cycles(op: ConvOp, target: Target) -> float:
@@ -109,10 +167,19 @@ def _rewrite(
     source = WeightOp(transformed[key], tensor(f32, array.shape))
     packed = RelayoutOp(source.result, winograd_weight(channel_block(layout_of(op.x))))
     parent_of(kernel).insert_ops_before([source, packed], kernel)
-    number = list(kernel.block.args).index(op.w)  # type: ignore[arg-type]
-    kernel.operands[number] = packed.result
-    set_type(op.w, packed.result.type)
-    changed = WinogradConvOp(op.x, op.w, op.bias, m=m, pads=op.pads.get_values(), result=op.result.type)
+    kernel.operands[_number(kernel, op.w)] = packed.result
+    _set_algorithm(kernel, op, packed.result.type, m)
+
+
+def _set_algorithm(kernel: KernelOp, op: ConvOp | WinogradConvOp, weight: Attribute, m: int) -> None:
+    """Replace the convolution in a kernel whose weight has another type now."""
+    set_type(op.w, weight)
+    pads, result = op.pads.get_values(), op.result.type
+    changed: ConvOp | WinogradConvOp
+    if m:
+        changed = WinogradConvOp(op.x, op.w, op.bias, m=m, pads=pads, result=result)
+    else:
+        changed = ConvOp(op.x, op.w, op.bias, pads=pads, result=result)
     kernel.block.insert_op_before(changed, op)
     op.result.replace_all_uses_with(changed.result)
     kernel.block.erase_op(op)

@@ -20,6 +20,7 @@ from convc.ir.dtypes import to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.kernel import KernelOp
 from convc.targets.injective import READERS
+from convc.targets.narrow import number, stored_as
 
 Index: TypeAlias = Sequence[Any]
 """One expression (or int) for each logical axis."""
@@ -32,7 +33,7 @@ class Emitter:
         self.kernel = kernel
         self.analyzer = sym.Analyzer()
         self.args = [
-            te.placeholder(physical_shape(argument), str(to_numpy(element_type(argument))), name=f"arg{i}")
+            te.placeholder(physical_shape(argument), dtype_of(argument), name=f"arg{i}")
             for i, argument in enumerate(kernel.block.args)
         ]
         self._readers: dict[SSAValue, Callable[[Index], Any]] = {}
@@ -67,7 +68,7 @@ class Emitter:
         assert isinstance(value, OpResult), f"an unbound {type(value).__name__}"
         op = value.op
         if isinstance(op, ConstantOp):
-            return tirx.const(op.value.value.data, dtype_of(value))
+            return number(op.value.value.data, element_type(value))
         if isinstance(op, RelayoutOp):
             return self.read(op.x, index)
         reader = READERS.get(type(op))
@@ -166,5 +167,5 @@ class Emitter:
 
 
 def dtype_of(value: SSAValue) -> str:
-    """The element type of a value by TVM's name for it."""
-    return str(to_numpy(element_type(value)))
+    """The element type of a value by TVM's name for it, or for the integer that it is stored as."""
+    return stored_as(to_numpy(element_type(value)))

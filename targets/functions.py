@@ -206,6 +206,26 @@ def _integer_divide(divide: Callable[[Any, Any], Any], by_minus_one: Callable[[A
     return rule
 
 
+def _count(b: Any) -> tuple[Any, Any]:
+    """(whether a count of bits is within the width, the count where it is)."""
+    width = np.dtype(str(b.ty.dtype)).itemsize * 8
+    fits = b < _like(b, width)
+    if _signed(b):
+        fits = tirx.And(b >= _like(b, 0), fits)
+    return fits, tirx.Select(fits, b, _like(b, 0))
+
+
+def _shift_left(a: Any, b: Any) -> Any:
+    fits, count = _count(b)
+    return tirx.Select(fits, a << count, _like(a, 0))
+
+
+def _shift_right(a: Any, b: Any) -> Any:
+    fits, count = _count(b)
+    beyond = tirx.Select(a < _like(a, 0), _like(a, -1), _like(a, 0)) if _signed(a) else _like(a, 0)
+    return tirx.Select(fits, a >> count, beyond)
+
+
 def truth(x: Any) -> Any:
     """Whether a number is not zero, as C and numpy have it: NaN is true."""
     if str(x.ty.dtype) == "bool":
@@ -333,4 +353,10 @@ _INTEGER: Mapping[Fn, Callable[..., Any]] = {
     Fn.MAX: tirx.max,
     Fn.MIN: tirx.min,
     Fn.POW: _integer_pow,
+    Fn.BITWISE_AND: lambda a, b: a & b,
+    Fn.BITWISE_NOT: lambda x: ~x,
+    Fn.BITWISE_OR: lambda a, b: a | b,
+    Fn.BITWISE_XOR: lambda a, b: a ^ b,
+    Fn.SHIFT_LEFT: _shift_left,
+    Fn.SHIFT_RIGHT: _shift_right,
 }

@@ -11,11 +11,12 @@ from xdsl.ir import Operation
 
 from convc.ir.attributes import PadMode, element_type, shape_of
 from convc.ir.data import BroadcastOp, CastOp, ConcatOp, PadOp, ReshapeOp, ResizeOp, SliceOp, TransposeOp
-from convc.ir.dtypes import to_numpy
+from convc.ir.dtypes import is_storage, to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.neural import BatchNormOp, LRNOp
 from convc.targets.functions import apply, truth
+from convc.targets.narrow import decode, encode, number
 from convc.targets.resize import read_resize
 
 if TYPE_CHECKING:
@@ -38,11 +39,13 @@ def broadcast_index(shape: tuple[int, ...], index: Index) -> Index:
 
 
 def read_cast(emitter: Emitter, op: CastOp, index: Index) -> Any:
-    from convc.targets.emit import dtype_of
-
-    dtype = dtype_of(op.result)
+    before, after = (to_numpy(element_type(value)) for value in (op.x, op.result))
     value = emitter.read(op.x, index)
-    return truth(value) if dtype == "bool" else tirx.Cast(dtype, value)
+    if is_storage(element_type(op.x)):
+        value = decode(value, before)
+    if is_storage(element_type(op.result)):
+        return encode(value, after)
+    return truth(value) if after.kind == "b" else tirx.Cast(str(after), value)
 
 
 def read_transpose(emitter: Emitter, op: TransposeOp, index: Index) -> Any:
@@ -102,7 +105,7 @@ def read_pad(emitter: Emitter, op: PadOp, index: Index) -> Any:
             first, size = max(-before[axis], 0), shape[axis] + min(before[axis], 0) + min(after[axis], 0)
             inner[axis] = _inside(op.mode.data, emitter.simplify(inner[axis] - first), size) + first
         return emitter.read(op.x, inner)
-    outside = tirx.const(op.value.value.data, str(to_numpy(element_type(op.x))))
+    outside = number(op.value.value.data, element_type(op.x))
     conditions = []
     for condition in (c for axis in moved for c in (inner[axis] >= 0, inner[axis] < shape[axis])):
         known = emitter.known(condition)

@@ -2,7 +2,7 @@
 
 TVM's simplifiers put the value of a name wherever the name is used, in time exponential in the depth of a chain of
 functions. Until the last passes a value is therefore wrapped in a call that they take to read memory; for those,
-`in_memory` makes real memory of it, which LLVM moves into registers.
+`to_memory` makes real memory of it, which LLVM moves into registers.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def let(name: tirx.Var, value: Any, body: Any) -> Any:
     return tvm_ffi.structural_map(body, (tirx.Var, lambda variable: value if variable.same_as(name) else variable))
 
 
-def in_memory(function: tirx.PrimFunc) -> tirx.PrimFunc:
+def to_memory(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """The function with each name in what it stores as a small buffer: `t[0] = value; y[i] = body(t[0])`. What only
     one branch of an `if_then_else` computes moves into a branch of an `if`."""
     return function.with_body(tvm_ffi.structural_mutate(function.body, ((tirx.BufferStore, _store),)))
@@ -87,7 +87,7 @@ def _store(store: tirx.BufferStore, mutator: Any) -> tirx.Stmt:
         return store
     before: list[tirx.Stmt] = []
     value = _Names({}, before).replace(store.value)
-    return tirx.SeqStmt([*before, tirx.BufferStore(store.buffer, value, store.indices)])
+    return tirx.stmt_seq(*before, tirx.BufferStore(store.buffer, value, store.indices))
 
 
 def _holds_names(expression: Any) -> bool:
@@ -127,7 +127,7 @@ class _Names:
         for branch in call.args[1:]:
             inside = _Names(self.loads, [])
             value = inside.replace(branch)
-            branches.append(tirx.SeqStmt([*inside.before, store(value)]))
+            branches.append(tirx.stmt_seq(*inside.before, store(value)))
         self.before.append(tirx.IfThenElse(condition, *branches))
         return load
 

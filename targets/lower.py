@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tvm import tirx
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import ReturnOp
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.ir import SSAValue
 
 from convc.ir.attributes import element_type, physical_shape
 from convc.ir.data import ConstantOp, WeightOp
@@ -22,12 +22,12 @@ from convc.ir.dtypes import to_numpy
 from convc.ir.kernel import KernelOp
 from convc.ir.macs import macs
 from convc.ir.signature import Signature, input_signature, output_signature
-from convc.ir.text import main_function, to_text
+from convc.ir.text import kernel_text, main_function
 from convc.ir.views import Placement, nbytes
 from convc.ir.weights import WeightStore
 from convc.targets.cpu.registry import template_named
 from convc.targets.memory import Lifetime, aligned, plan
-from convc.targets.select import chosen
+from convc.targets.select import chosen, notes
 from convc.targets.target import Target
 
 Space = Literal["input", "output", "weight", "arena"]
@@ -66,11 +66,12 @@ class Program:
 
 @dataclass
 class Kernel:
-    """A distinct kernel: its function, and how it was made."""
+    """A distinct kernel: its function, how it was made, and what `select` noted of that choice."""
 
     function: tirx.PrimFunc
     template: str
     config: dict[str, int]
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -86,14 +87,14 @@ class Library:
 
     def symbol(self, kernel: KernelOp) -> str:
         """The function of a kernel, made if no equal one has been."""
-        key = _key(kernel)
+        template, config = chosen(kernel)
+        key = f"{kernel_text(kernel)}\n{template} {sorted(config.items())}"
         if key not in self._symbols:
-            template, config = chosen(kernel)
             anchor = kernel.anchor or kernel.ops[-1] if kernel.ops else None
             what = anchor.name.removeprefix("convc.") if anchor is not None else "copy"
             symbol = self._symbols[key] = f"k{len(self._symbols)}_{what}"
             function = template_named(template).schedule(kernel, config, self.target)
-            self.kernels[symbol] = Kernel(function, template, config)
+            self.kernels[symbol] = Kernel(function, template, config, notes(kernel))
         return self._symbols[key]
 
     def place_weight(self, name: str, array: np.ndarray) -> Place:
@@ -166,13 +167,3 @@ def _plan_arena(kernels: Sequence[KernelOp], placement: Placement, roots: dict[S
     offsets, size = plan([Lifetime(nbytes(root), first, last) for root, (first, last) in spans.items()])
     roots.update((root, Place("arena", 0, offset)) for root, offset in zip(spans, offsets, strict=True))
     return size
-
-
-def _key(kernel: KernelOp) -> str:
-    """Text that equal kernels share: values are numbered in it, not named."""
-    body = Region()
-    kernel.body.clone_into(body, clone_name_hints=False)
-    operands = Block(arg_types=[value.type for value in kernel.inputs]).args
-    config = kernel.config.data if kernel.config is not None else {}
-    template = kernel.template.data if kernel.template is not None else None
-    return to_text(KernelOp(operands, body, [value.type for value in kernel.outputs], template=template, config=config))

@@ -11,9 +11,9 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 NATIVE = Path(__file__).parent / "native"
@@ -32,36 +32,55 @@ def compile_c(source: Path, output: Path, architecture: str) -> None:
 
     Raises ToolchainError.
     """
-    if _has_zig():
-        compiler = [*_ZIG, "cc", "-target", f"{architecture}-linux-gnu.{_GLIBC}", "-fno-sanitize=undefined"]
+    if zig := _zig():
+        compiler = [zig, "cc", "-target", f"{architecture}-linux-gnu.{_GLIBC}", "-fno-sanitize=undefined"]
     else:
         compiler = [_native_compiler(architecture)]
     options = ["-std=gnu11", "-O2", "-g0", "-fPIC", f"-I{NATIVE}"]
     _run([*compiler, *options, "-c", str(source), "-o", str(output)], f"compiling {source.name}")
 
 
+@cache
+def runtime_object(architecture: str) -> bytes:
+    """The object file of convc's runtime, compiled once in a process. Raises ToolchainError."""
+    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
+        output = Path(folder) / "runtime.o"
+        compile_c(NATIVE / "runtime.c", output, architecture)
+        return output.read_bytes()
+
+
 def link(output: Path, objects: Sequence[Path], architecture: str) -> None:
     """Write the shared library `output` from object files. Raises ToolchainError."""
     inputs, what = [*map(str, objects), "-o", str(output)], f"linking {output.name}"
-    if not _has_zig():
+    zig = _zig()
+    if zig is None:
         _run([_native_compiler(architecture), "-shared", "-Wl,-z,nodelete", *inputs, "-lm"], what)
         return
-    # lld needs no C library to link against, only to be told which ones to ask for when the result is loaded.
     with tempfile.TemporaryDirectory(prefix="convc.") as folder:
-        stubs = [str(Path(folder) / name) for name in _LIBRARIES]
-        for name, stub in zip(_LIBRARIES, stubs):
-            emulation = _EMULATIONS[architecture]
-            _run([*_LLD, "-shared", "-m", emulation, "-soname", name, os.devnull, "-o", stub], what)
-        _run([*_LLD, "-shared", "-z", "nodelete", "--no-as-needed", *inputs, *stubs], what)
+        stubs = [Path(folder) / name for name in _LIBRARIES]
+        for stub in stubs:
+            stub.write_bytes(_stub(zig, stub.name, architecture))
+        _run([zig, "ld.lld", "-shared", "-z", "nodelete", "--no-as-needed", *inputs, *map(str, stubs)], what)
 
 
-_ZIG = (sys.executable, "-m", "ziglang")
-_LLD = (*_ZIG, "ld.lld")
+@cache
+def _stub(zig: str, name: str, architecture: str) -> bytes:
+    """An empty library of this name. lld needs no C library to link against, only to be told which ones to ask for when
+    the result is loaded."""
+    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
+        output, emulation = Path(folder) / name, _EMULATIONS[architecture]
+        options = ["-shared", "-m", emulation, "-soname", name, os.devnull, "-o", str(output)]
+        _run([zig, "ld.lld", *options], f"linking {name}")
+        return output.read_bytes()
+
+
 _EMULATIONS = {"x86_64": "elf_x86_64", "aarch64": "aarch64linux"}
 
 
-def _has_zig() -> bool:
-    return importlib.util.find_spec("ziglang") is not None
+def _zig() -> str | None:
+    """The program of `ziglang`, called without the Python around it, which takes longer to start than lld to link."""
+    found = importlib.util.find_spec("ziglang")
+    return str(Path(found.origin).with_name("zig")) if found and found.origin else None
 
 
 def _native_compiler(architecture: str) -> str:
@@ -80,6 +99,4 @@ def _run(command: Sequence[str], what: str) -> None:
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()
         reason = next((line for line in lines if "error" in line), lines[0])
-        raise ToolchainError(
-            f"{what} with {'ziglang' if command[0] == sys.executable else command[0]} failed: {reason}"
-        )
+        raise ToolchainError(f"{what} with {command[0]} failed: {reason}")

@@ -28,7 +28,9 @@ def write_tensors(path: Path, tensors: Mapping[str, tuple[int, np.ndarray]], siz
         if offset > end:
             pads.append((end, offset))
         end = offset + array.nbytes
-        header[name] = {"dtype": _TYPES[str(array.dtype)], "shape": array.shape, "data_offsets": (offset, end)}
+        # What the format has no name for (ml_dtypes) is written as the integers that hold its bits.
+        dtype = _TYPES.get(str(array.dtype), f"U{8 * array.dtype.itemsize}")
+        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": (offset, end)}
     if size > end:
         pads.append((end, size))
     for number, (begin, stop) in enumerate(pads):
@@ -44,6 +46,6 @@ def _write_data(file: BinaryIO, tensors: Mapping[str, tuple[int, np.ndarray]], s
     written = 0
     for offset, array in tensors.values():
         file.write(bytes(offset - written))
-        file.write(np.ascontiguousarray(array).data if array.size else b"")
+        file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b"")
         written = offset + array.nbytes
     file.write(bytes(size - written))

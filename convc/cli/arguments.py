@@ -41,11 +41,15 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_build_options(parser: argparse.ArgumentParser) -> None:
-    """What decides the code that is built."""
+def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", default="cpu", metavar="T", help="what to build for (default cpu: this machine); see convc targets"
     )
+
+
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """What decides the code that is built."""
+    add_target(parser)
     add_shape(parser)
     parser.add_argument(
         "-O",
@@ -57,11 +61,43 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_database(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--db",
+        type=Path,
+        metavar="FILE",
+        help=f"the database of measurements {what} (default: convc/tuning.db in the user's cache folder)",
+    )
+
+
 def positive(text: str) -> int:
     """argparse type: an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got '{text}'")
     return int(text)
+
+
+def duration(text: str) -> float:
+    """argparse type: the seconds of `90s`, `2m`, `0.5m` or `1h30m`."""
+    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", text)
+    try:
+        total = sum(float(part or 0) * unit for part, unit in zip(match.groups() if match else (), (3600, 60, 1)))
+    except ValueError:
+        total = 0
+    if not total:
+        raise argparse.ArgumentTypeError(f"expected a time such as 90s, 2m or 1h30m, got '{text}'")
+    return total
+
+
+def trials_or_duration(text: str) -> tuple[int | None, float | None]:
+    """argparse type: a number of trials, or a time; the other is None."""
+    if text.isdecimal():
+        return positive(text), None
+    try:
+        return None, duration(text)
+    except argparse.ArgumentTypeError:
+        message = f"expected a number of trials, or a time such as 90s, 2m or 1h30m, got '{text}'"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def shapes(texts: Iterable[str]) -> list[dict[str, tuple[int, ...]]]:

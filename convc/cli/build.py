@@ -8,14 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convc.cli.arguments import add_build_options, add_json, add_samples, add_threads, shapes
+from convc.cli.arguments import (
+    UsageError,
+    add_build_options,
+    add_database,
+    add_json,
+    add_samples,
+    add_threads,
+    shapes,
+    trials_or_duration,
+)
 from convc.cli.show import Progress, megabytes, print_json
+from convc.cli.tuning_view import view, won
 
 if TYPE_CHECKING:
     import onnx
 
-    from convc.pipeline import Build
+    from convc.pipeline import Build, Shapes
     from convc.targets.target import Target
+    from convc.tuning.tuner import Tuner
     from convc.verify import Report
 
 HELP = "compile a model into an artifact folder, and verify it against onnxruntime"
@@ -38,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_build_options(parser)
     add_threads(parser, "how many threads the artifact runs on unless it is told otherwise", "all cores")
+    parser.add_argument(
+        "--tune", type=trials_or_duration, metavar="N|TIME", help="tune first: so many candidates, or for so long (2m)"
+    )
+    add_database(parser, "to choose kernels by")
     parser.add_argument("--no-verify", action="store_true", help="do not compare the result with onnxruntime's")
     add_samples(parser)
     parser.add_argument("--dump-ir", type=Path, metavar="DIR", help="write the module after each phase, for convc opt")
@@ -54,28 +69,63 @@ def execute(arguments: argparse.Namespace) -> int:
     output = arguments.output or Path(f"{arguments.model.stem}.convc")
     progress = Progress(arguments.verbose, quiet=arguments.json)
     target = parse_target(arguments.target)
-    sets = shapes(arguments.shape)
+    wanted = shapes(arguments.shape)
     source = load_source(arguments.model)
+    sets = source.shapes(wanted)
+    tuner = _tune(arguments, source.model, sets, target, output) if arguments.tune else None
     with progress.steps() as show:
         build = Build(target, arguments.level, dump=arguments.dump_ir, threads=arguments.threads, on_phase=show)
+        build.database = arguments.db
         checked: list[Report] = []
         notes = []
         if not arguments.no_verify and (reason := _cannot_run(target)):
             notes.append(f"not verified: {reason}")
         elif not arguments.no_verify:
             build.accept = lambda folder: checked.append(_verified(folder, source.model, arguments))
-        build.run(source.model, output, source.shapes(sets))
+        build.run(source.model, output, sets)
     seconds = time.perf_counter() - begin
     size = sum(path.stat().st_size for path in output.iterdir())
     if arguments.json:
-        print_json(_facts(output, build, checked, seconds, size))
+        print_json(_facts(output, build, checked, seconds, size) | _tuned(tuner))
         return 0
     for phase, taken in build.times.items():
         progress.detail(f"  {phase:<10} {taken:6.2f} s")
+    if tuner:
+        notes.append(f"tuned: {tuner.trials} candidates in {tuner.seconds:.0f} s, kernels {won(tuner.ratio)} in all")
     for note in [*notes, *(report.summary() for report in checked)]:
         print(note)
     print(f"{output}: {megabytes(size)}, for {target.name}, in {seconds:.1f} s")
     return 0
+
+
+def _tune(
+    arguments: argparse.Namespace,
+    model: Path | onnx.ModelProto,
+    sets: Sequence[Shapes],
+    target: Target,
+    output: Path,
+) -> Tuner:
+    """Measure a model's kernels before it is built."""
+    from convc.artifact.writer import check_output
+    from convc.tuning.database import default_path
+    from convc.tuning.session import Session
+    from convc.tuning.tuner import Budget
+
+    if arguments.level < 3:
+        raise UsageError(f"--tune needs -O3: at -O{arguments.level} there is one way to compute each kernel")
+    check_output(output)
+    threads, database = arguments.threads or target.cores, arguments.db or default_path()
+    with view(quiet=arguments.json) as (show, report):
+        budget = Budget.of(*arguments.tune)
+        return Session(model, sets, target, threads, database, budget, show=show, report=report).run()
+
+
+def _tuned(tuner: Tuner | None) -> dict[str, Any]:
+    if tuner is None:
+        return {"tuning": None}
+    from convc.tuning.summary import facts
+
+    return {"tuning": facts(tuner)}
 
 
 def _cannot_run(target: Target) -> str:

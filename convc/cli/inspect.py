@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,19 +121,40 @@ def _artifact(path: Path) -> dict[str, Any]:
     return {"artifact": str(path), **manifest}
 
 
+def _choice(kernel: Mapping[str, Any]) -> str:
+    return " ".join([kernel["template"], *(f"{key}={value}" for key, value in kernel["config"].items())])
+
+
+def _cost(cost: Mapping[str, int]) -> str:
+    """As measured by `convc tune`, or by the model, in cycles of one core."""
+    if "ns" in cost:
+        return f"{cost['ns'] / 1e3:,.1f} us"
+    return f"~{cost['cycles'] / 1e3:,.0f} kcycles" if "cycles" in cost else ""
+
+
 def _print_artifact(found: dict[str, Any]) -> None:
     for variant in found["variants"]:
         rows = []
         for step in variant["steps"]:
             kernel = found["kernels"][step["kernel"]]
-            config = " ".join(f"{key}={value}" for key, value in kernel["config"].items())
-            rows.append((step["name"], step["kernel"], kernel["template"], config, f"{step['macs']:,}"))
-        print_table(("kernel of", "function", "template", "configuration", "MACs"), rows, right=("MACs",))
+            second = kernel.get("runner_up")
+            rows.append(
+                (
+                    step["name"],
+                    step["kernel"],
+                    _choice(kernel),
+                    _cost(kernel.get("cost", {})),
+                    f"{_choice(second)}  {_cost(second['cost'])}".rstrip() if second else "",
+                    f"{step['macs']:,}",
+                )
+            )
+        print_table(("kernel of", "function", "choice", "time", "runner-up", "MACs"), rows, right=("time", "MACs"))
         print()
         _print_signature(variant)
         print(f"kernels     {len(rows)}, {len({step['kernel'] for step in variant['steps']})} of them distinct")
         print(f"MACs        {sum(step['macs'] for step in variant['steps']):,}")
         print(f"arena       {megabytes(variant['arena_bytes'])} for intermediate values")
+    print("times       us as measured by convc tune, ~kcycles of one core by the model where it did not")
     print(f"weights     {megabytes(found['weight_bytes'])}")
     target = found["target"]
     print(f"target      {target['name']}: {target['cpu']}, {target['vector_bits']}-bit vectors")

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from convc import __version__
-from convc.cli import bench, build, inspect, opt, run, targets, verify
+from convc.cli import bench, build, inspect, opt, run, targets, tune, verify
 from convc.cli.arguments import UsageError
 
-VERBS = (build, run, bench, verify, inspect, opt, targets)
+VERBS = (build, run, bench, verify, tune, inspect, opt, targets)
 """Each module has `HELP`, `EXAMPLE`, `add_arguments(parser)` and `execute(arguments) -> exit status`."""
 
 
@@ -89,6 +89,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from convc.frontends.onnx import ImportProblem
     from convc.runtime import ArtifactError, InputError
     from convc.targets.cpu.codegen import CodegenError
+    from convc.targets.measurements import TuningError
     from convc.targets.target import TargetError
     from convc.targets.toolchain import ToolchainError
     from convc.verify import ReferenceFailure, VerificationError
@@ -103,5 +104,6 @@ def _mistakes() -> tuple[type[Exception], ...]:
         ReferenceFailure,
         TargetError,
         ToolchainError,
+        TuningError,
         VerificationError,
     )

@@ -58,6 +58,8 @@ class CompilerContext(Context):
     """xDSL's context with the dialects of convc loaded, and the weights of the module in hand."""
 
     weights: WeightStore = field(default_factory=WeightStore)
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of how the module was made, in one line each."""
 
     def __post_init__(self) -> None:
         for dialect in (Builtin, Func, Convc):

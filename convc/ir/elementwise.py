@@ -11,6 +11,7 @@ from xdsl.traits import Pure
 
 from convc.ir import shapes
 from convc.ir.attributes import element_type, shape_of
+from convc.ir.dtypes import is_storage
 from convc.ir.functions import FUNCTIONS, Fn, FnAttr, FnSpec
 from convc.ir.op import TensorOp, float_values, floats, result_type
 
@@ -70,4 +71,6 @@ class ElementwiseOp(TensorOp):
         elements = [element_type(value) for value in self.inputs[-2:]]
         if len(set(elements)) > 1:
             raise ValueError(f"operands have the types {' and '.join(map(str, elements))}")
+        if is_storage(elements[-1]):
+            raise ValueError(f"{elements[-1]} is for storage: expected operands cast to another type")
         return i1 if self.spec.predicate else elements[-1]

@@ -78,6 +78,12 @@ class Fn(StrEnum):
     AND = auto()
     OR = auto()
     XOR = auto()
+    BITWISE_AND = auto()
+    BITWISE_NOT = auto()
+    BITWISE_OR = auto()
+    BITWISE_XOR = auto()
+    SHIFT_LEFT = auto()
+    SHIFT_RIGHT = auto()
     EQUAL = auto()
     GREATER = auto()
     GREATER_OR_EQUAL = auto()
@@ -214,6 +220,13 @@ FUNCTIONS: Mapping[Fn, FnSpec] = {
     Fn.AND: FnSpec(2, np.logical_and, predicate=True, commutative=True),
     Fn.OR: FnSpec(2, np.logical_or, predicate=True, commutative=True),
     Fn.XOR: FnSpec(2, np.logical_xor, predicate=True, commutative=True),
+    Fn.BITWISE_AND: FnSpec(2, np.bitwise_and, commutative=True),
+    Fn.BITWISE_NOT: FnSpec(1, np.bitwise_not),
+    Fn.BITWISE_OR: FnSpec(2, np.bitwise_or, commutative=True),
+    Fn.BITWISE_XOR: FnSpec(2, np.bitwise_xor, commutative=True),
+    # Counts outside of [0, width) shift everything out: to 0, to the right to the sign.
+    Fn.SHIFT_LEFT: FnSpec(2, np.left_shift),
+    Fn.SHIFT_RIGHT: FnSpec(2, np.right_shift),
     Fn.EQUAL: FnSpec(2, np.equal, predicate=True, commutative=True),
     Fn.GREATER: FnSpec(2, np.greater, predicate=True),
     Fn.GREATER_OR_EQUAL: FnSpec(2, np.greater_equal, predicate=True),

@@ -30,9 +30,10 @@ from convc.ir.data import (
     TransposeOp,
     WeightOp,
 )
-from convc.ir.dtypes import to_numpy
+from convc.ir.dtypes import is_float, to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.interpreter_resize import resize
+from convc.ir.interpreter_sampling import arg_pool, gather, grid_sample, scan, top_k
 from convc.ir.interpreter_windows import (
     convolve,
     convolve_transposed,
@@ -53,6 +54,8 @@ from convc.ir.neural import (
     SoftmaxOp,
     WinogradConvOp,
 )
+from convc.ir.ordering import ArgPoolOp, ScanOp, TopKOp
+from convc.ir.sampling import GatherOp, GridSampleOp
 from convc.ir.signature import input_signature, output_signature
 from convc.ir.text import main_function
 
@@ -123,8 +126,8 @@ def _result(op: Operation, operands: Sequence[np.ndarray], dtype: type[np.floati
 
 def _held(array: np.ndarray, type_: Attribute, dtype: type[np.floating] | None) -> np.ndarray:
     """The array in the precision that values of a tensor type are held in."""
-    own = to_numpy(element_type(type_))
-    return np.asarray(array, dtype if dtype and own.kind == "f" else own)
+    element = element_type(type_)
+    return np.asarray(array, dtype if dtype and is_float(element) else to_numpy(element))
 
 
 def _logical(op: WeightOp, array: np.ndarray) -> np.ndarray:
@@ -143,6 +146,11 @@ _meaning.register(ConvTransposeOp, convolve_transposed)
 _meaning.register(PoolOp, pool)
 _meaning.register(LRNOp, normalise_locally)
 _meaning.register(ResizeOp, resize)
+_meaning.register(GatherOp, gather)
+_meaning.register(GridSampleOp, grid_sample)
+_meaning.register(TopKOp, top_k)
+_meaning.register(ArgPoolOp, arg_pool)
+_meaning.register(ScanOp, scan)
 
 
 @_meaning.register

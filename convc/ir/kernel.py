@@ -34,10 +34,28 @@ from convc.ir.neural import (
     SoftmaxOp,
     WinogradConvOp,
 )
+from convc.ir.ordering import ArgPoolOp, ScanOp, TopKOp
+from convc.ir.sampling import GatherOp, GridSampleOp
 
-ANCHORS = (ConvOp, WinogradConvOp, ConvTransposeOp, PoolOp, MatMulOp, ReduceOp, ArgReduceOp, SoftmaxOp, LRNOp)
-"""The operations that reduce over some of their input: a kernel holds at most one. All others are injective:
-each output element is an expression of single input elements, computed wherever it is needed."""
+ANCHORS = (
+    ConvOp,
+    WinogradConvOp,
+    ConvTransposeOp,
+    PoolOp,
+    MatMulOp,
+    ReduceOp,
+    ArgReduceOp,
+    SoftmaxOp,
+    LRNOp,
+    ArgPoolOp,
+    GatherOp,
+    GridSampleOp,
+    ScanOp,
+    TopKOp,
+)
+"""The operations that reduce over some of their input, or read it where other elements say: a kernel holds at most one.
+All others are injective: each output element is an expression of single input elements, at places that follow from
+its own, computed wherever it is needed."""
 
 
 @irdl_op_definition

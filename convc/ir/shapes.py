@@ -128,6 +128,30 @@ def concat(shapes: Sequence[Sequence[int]], axis: int) -> tuple[int, ...]:
     return tuple(first)
 
 
+def gather(x: Sequence[int], indices: Sequence[int], axis: int) -> tuple[int, ...]:
+    """The indices' axes in the place of one of x's."""
+    check_axes(len(x), [axis])
+    return (*x[:axis], *indices, *x[axis + 1 :])
+
+
+def grid_sample(x: Sequence[int], grid: Sequence[int]) -> tuple[int, ...]:
+    """[N, C, *S] at [N, *O, len(S)] -> [N, C, *O]."""
+    spatial = len(x) - 2
+    if spatial < 1 or len(grid) != spatial + 2 or grid[0] != x[0] or grid[-1] != spatial:
+        raise ValueError(
+            f"expected x [N, C, *S] and a grid [N, *O, {max(spatial, 1)}], got {_text(x)} and {_text(grid)}"
+        )
+    return (*x[:2], *grid[1:-1])
+
+
+def top_k(x: Sequence[int], axis: int, k: int) -> tuple[int, ...]:
+    """k elements of one axis."""
+    check_axes(len(x), [axis])
+    if not 0 <= k <= x[axis]:
+        raise ValueError(f"expected k in [0, {x[axis]}], the size of axis {axis}, got {k}")
+    return (*x[:axis], k, *x[axis + 1 :])
+
+
 def check_axes(rank: int, axes: Sequence[int]) -> None:
     """Axes must be distinct and in [0, rank)."""
     if len(set(axes)) != len(axes) or any(not 0 <= axis < rank for axis in axes):

@@ -6,11 +6,12 @@ from io import StringIO
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import Operation
+from xdsl.ir import Attribute, Operation
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 
 from convc.ir.dialect import CompilerContext
+from convc.ir.kernel import KernelOp
 
 
 def parse(text: str, context: CompilerContext | None = None, name: str = "<text>") -> ModuleOp:
@@ -25,6 +26,29 @@ def to_text(op: Operation) -> str:
     stream = StringIO()
     Printer(stream).print_op(op)
     return stream.getvalue()
+
+
+def kernel_text(kernel: KernelOp) -> str:
+    """What a kernel computes, as text that equal kernels share: a line for each argument and operation, values
+    numbered, not named; template and configuration left out. Short rather than MLIR: `select` makes it of every
+    kernel of a network."""
+    texts: dict[int, str] = {}
+
+    def text(attribute: Attribute) -> str:
+        if id(attribute) not in texts:  # types are long, and many values share one
+            texts[id(attribute)] = str(attribute)
+        return texts[id(attribute)]
+
+    numbers = {argument: f"%{i}" for i, argument in enumerate(kernel.block.args)}
+    lines = [text(argument.type) for argument in kernel.block.args]
+    for op in kernel.block.ops:
+        properties = sorted((op.properties | op.attributes).items())
+        words = [op.name, *(numbers[value] for value in op.operands), *(f"{key}={text(x)}" for key, x in properties)]
+        for result in op.results:
+            numbers[result] = f"%{len(numbers)}"
+            words.append(text(result.type))
+        lines.append(" ".join(words))
+    return "\n".join(lines)
 
 
 def main_function(module: ModuleOp) -> FuncOp:

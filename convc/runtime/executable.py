@@ -21,7 +21,7 @@ ABI = 1
 Signature: TypeAlias = list[tuple[str, tuple[int, ...], np.dtype]]
 
 
-class _Call(ctypes.Structure):
+class Call(ctypes.Structure):
     """struct convc_call of targets/native/convc.h."""
 
     _fields_ = (
@@ -130,7 +130,7 @@ class Executable:
         variant = self._variant(inputs)
         arrays = [usable(inputs[name], name, shape, dtype) for name, shape, dtype in variant.inputs]
         results = {name: aligned_empty(shape, dtype) for name, shape, dtype in variant.outputs}
-        call = _Call(
+        call = Call(
             _pointers(arrays),
             _pointers(list(results.values())),
             self._weights.ctypes.data,
@@ -186,7 +186,17 @@ def usable_cores() -> int:
 
 
 def _signature(entries: Sequence[Mapping[str, Any]]) -> Signature:
-    return [(entry["name"], tuple(entry["shape"]), np.dtype(entry["dtype"])) for entry in entries]
+    return [(entry["name"], tuple(entry["shape"]), _dtype(entry["dtype"])) for entry in entries]
+
+
+def _dtype(name: str) -> np.dtype:
+    """numpy's type of this name; ml_dtypes adds bfloat16 and narrower ones to them."""
+    try:
+        return np.dtype(name)
+    except TypeError:
+        import ml_dtypes  # noqa: F401 - registers them
+
+        return np.dtype(name)
 
 
 def _pointers(arrays: Sequence[np.ndarray]) -> Any:

@@ -25,14 +25,15 @@ def compare(got: np.ndarray, expected: np.ndarray) -> Difference:
         return Difference(np.inf, f"expected shape {_text(expected.shape)}, got {_text(got.shape)}")
     if got.dtype != expected.dtype:
         return Difference(np.inf, f"expected {expected.dtype}, got {got.dtype}")
-    if expected.dtype.kind != "f":
+    if expected.dtype.kind in "iub":
         unequal = int((got != expected).sum())
         return Difference(np.inf, f"{unequal} of {expected.size} elements differ") if unequal else Difference(0.0)
+    got, expected = got.astype(np.float64), expected.astype(np.float64)
     for what, test in (("NaN", np.isnan), ("+inf", np.isposinf), ("-inf", np.isneginf)):
         if (wrong := int((test(got) != test(expected)).sum())) > 0:
             return Difference(np.inf, f"{what} at other places: {wrong} of {expected.size} elements differ")
     finite = np.isfinite(expected)
-    a, b = got[finite].astype(np.float64), expected[finite].astype(np.float64)
+    a, b = got[finite], expected[finite]
     difference, scale = np.abs(a - b).max(initial=0.0), np.abs(b).max(initial=0.0)
     return Difference(0.0 if difference == 0 else float(difference / scale) if scale else np.inf)
 

@@ -16,7 +16,7 @@ def random_inputs(signature: Signature, seed: int) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(seed)
     arrays = {}
     for name, shape, dtype in signature:
-        if dtype.kind == "f":
+        if dtype.kind in "fV":  # V: those of ml_dtypes
             array = generator.standard_normal(shape, np.float32).astype(dtype)
         elif dtype.kind == "b":
             array = generator.integers(0, 2, shape).astype(dtype)

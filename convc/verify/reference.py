@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from convc.frontends.onnx.precision import HALVES, half_outputs, in_single_precision
+
 
 class ReferenceFailure(Exception):
     """onnxruntime cannot load or run the model; the message is one line for the user."""
@@ -15,7 +17,9 @@ class ReferenceFailure(Exception):
 
 class Reference:
     """A model in onnxruntime. `outputs` names intermediate values to return in place of the model's outputs;
-    `optimise` turns its graph optimisations on, for timings; `threads` 0 means one a core."""
+    `optimise` turns its graph optimisations on, for timings; `threads` 0 means one a core.
+
+    What the model has in half precision is computed in single precision, as convc does; for timings as it is."""
 
     def __init__(
         self,
@@ -32,13 +36,18 @@ class Reference:
         options.intra_op_num_threads = threads
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
-        if not isinstance(model, onnx.ModelProto) and outputs:
-            options.add_session_config_entry(
-                "session.model_external_initializers_file_folder_path", str(Path(model).parent)
-            )
-            model = onnx.load(model, load_external_data=False)
-        source = select_outputs(model, outputs).SerializeToString() if isinstance(model, onnx.ModelProto) else model
+        folder = None if isinstance(model, onnx.ModelProto) else Path(model).parent
+        if folder is not None:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        self._rounded: dict[str, np.dtype] = {}
+        """The half-precision types of outputs that onnxruntime computes in single precision."""
         try:
+            proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)
+            selected = select_outputs(proto, outputs)
+            changed = selected if optimise else in_single_precision(selected, folder, border=False)
+            if changed is not selected:
+                self._rounded = half_outputs(selected)
+            source = str(model) if changed is proto and folder is not None else changed.SerializeToString()
             self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ReferenceFailure(f"onnxruntime cannot load the model: {_first_line(error)}") from error
@@ -46,11 +55,18 @@ class Reference:
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name. Raises ReferenceFailure."""
+        if self._rounded or any(array.dtype.name in HALVES.values() for array in inputs.values()):
+            taken = {value.name: value.type for value in self._session.get_inputs()}
+            inputs = {
+                name: array.astype(np.float32) if taken[name] == "tensor(float)" else array
+                for name, array in inputs.items()
+            }
         try:
             results = self._session.run(None, dict(inputs))
         except Exception as error:  # as above
             raise ReferenceFailure(f"onnxruntime cannot run the model: {_first_line(error)}") from error
-        return dict(zip(self.output_names, map(np.asarray, results), strict=True))
+        named = zip(self.output_names, map(np.asarray, results), strict=True)
+        return {name: array.astype(self._rounded.get(name, array.dtype)) for name, array in named}
 
 
 def select_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from xdsl.dialects.builtin import i1
+from xdsl.dialects.builtin import f32, i1
 from xdsl.ir import SSAValue
 
+from convc.frontends.onnx.quantisation import stored
 from convc.frontends.onnx.registry import Node, converter
 from convc.frontends.onnx.tensors import element_dtype
 from convc.ir.attributes import element_type, shape_of
-from convc.ir.dtypes import from_numpy, is_float
+from convc.ir.dtypes import from_numpy, is_float, is_storage
 from convc.ir.functions import Fn
 
 _BINARY: Mapping[str, Fn] = {
@@ -112,6 +113,28 @@ def convert_clip(node: Node) -> SSAValue:
 
 @converter("Cast", "CastLike")
 def convert_cast(node: Node) -> SSAValue:
-    if node.op_type == "CastLike":
-        return node.cast(node.value(0), node.element(1))
-    return node.cast(node.value(0), from_numpy(element_dtype(node.attribute("to"))))
+    dtype = node.dtype(1) if node.op_type == "CastLike" else element_dtype(node.attribute("to"))
+    x, element = node.value(0), from_numpy(dtype)
+    if is_storage(element) and element != element_type(x):
+        x = x if is_float(element_type(x)) else node.cast(x, f32)
+        return stored(node, x, dtype, bool(node.attribute("saturate", 1)))
+    return node.cast(x, element)
+
+
+_BITWISE: Mapping[str, Fn] = {
+    "BitwiseAnd": Fn.BITWISE_AND,
+    "BitwiseNot": Fn.BITWISE_NOT,
+    "BitwiseOr": Fn.BITWISE_OR,
+    "BitwiseXor": Fn.BITWISE_XOR,
+}
+
+
+@converter(*_BITWISE)
+def convert_bitwise(node: Node) -> SSAValue:
+    return node.apply(_BITWISE[node.op_type], *node.values())
+
+
+@converter("BitShift")
+def convert_bit_shift(node: Node) -> SSAValue:
+    left = node.attribute("direction") == "LEFT"
+    return node.apply(Fn.SHIFT_LEFT if left else Fn.SHIFT_RIGHT, node.value(0), node.value(1))

@@ -1,4 +1,4 @@
-"""Gathers and scatters whose indices are constant: slices and joins of the tensor, or a product with a 0/1 matrix."""
+"""Gathers, scatters and selections. Constant indices become slices and joins where they are few runs."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ from collections.abc import Sequence
 from math import prod
 
 import numpy as np
+from xdsl.dialects.builtin import i64
 from xdsl.ir import SSAValue
 
 from convc.frontends.onnx.movement import tiled
 from convc.frontends.onnx.registry import Node, Value, converter
 from convc.frontends.onnx.slicing import taken
-from convc.ir.attributes import element_type, shape_of
+from convc.ir.attributes import shape_of
 from convc.ir.data import BroadcastOp, ConcatOp
-from convc.ir.dtypes import is_float, to_numpy
+from convc.ir.dtypes import to_numpy
 from convc.ir.functions import Fn
-from convc.ir.neural import MatMulOp
+from convc.ir.ordering import TopKOp
+from convc.ir.sampling import GatherOp
 
-_MAX_SLICES = 64  # to join: beyond it a product with a 0/1 matrix is faster to compile and to run
-_MAX_MATRIX = 1 << 26
+_MAX_SLICES = 16  # to join: each is a loop nest of its own in the machine code
+_MAX_PLACES = 1 << 26
 
 
 @converter("Gather")
 def convert_gather(node: Node) -> SSAValue:
-    shape, indices = node.shape(0), node.constant(1, "indices")
+    shape, indices = node.shape(0), node.known(1)
     axis = node.axis(0, len(shape))
+    if indices is None:
+        return node.emit(GatherOp(node.value(0), node.value(1), axis))
     x = take(node, node.value(0), _wrapped(indices, shape[axis]), axis)
     return node.reshape(x, [*shape[:axis], *indices.shape, *shape[axis + 1 :]])
 
@@ -43,22 +47,61 @@ def convert_compress(node: Node) -> Value:
 
 @converter("GatherElements")
 def convert_gather_elements(node: Node) -> Value:
-    shape, indices = node.shape(0), node.constant(1, "indices")
-    flat = _element_positions(shape, indices, node.axis(0, len(shape)))
-    return _taken_rows(node, [prod(shape)], flat, indices.shape)
+    shape, axis = node.shape(0), node.axis(0, len(node.shape(0)))
+    if (indices := node.known(1)) is None:
+        return gathered_elements(node, node.value(0), node.value(1), axis)
+    return _taken_rows(node, [prod(shape)], _element_positions(shape, indices, axis), indices.shape)
+
+
+def gathered_elements(node: Node, x: SSAValue, indices: SSAValue, axis: int) -> SSAValue:
+    """x at an index along one axis for every element of the result: a gather from x as a vector."""
+    shape, wanted = shape_of(x), shape_of(indices)
+    _check_elements(shape, wanted, axis)
+    flat: SSAValue | None = None
+    for i, size in enumerate(wanted):
+        if i == axis:
+            place = _from_the_front(node, indices, shape[axis])
+        else:
+            place = node.weight(np.arange(size).reshape([-1 if i == j else 1 for j in range(len(wanted))]), f"axis{i}")
+        stride = prod(shape[i + 1 :])
+        place = node.apply(Fn.MUL, place, node.scalar(stride, place)) if stride != 1 else place
+        flat = place if flat is None else node.apply(Fn.ADD, flat, place)
+    assert flat is not None
+    return node.emit(GatherOp(node.reshape(x, [prod(shape)]), flat, 0))
+
+
+def _from_the_front(node: Node, indices: SSAValue, size: int) -> SSAValue:
+    """Computed indices along an axis of so many elements, as i64, counted from the front and inside of it: as part of a
+    sum, what is outside would point elsewhere."""
+    indices = node.cast(indices, i64)
+    negative = node.apply(Fn.LESS, indices, node.scalar(0, indices))
+    wrapped = node.apply(Fn.ADD, indices, node.scalar(size, indices))
+    indices = node.apply(Fn.WHERE, negative, wrapped, indices)
+    return node.apply(Fn.CLIP, indices, min=0.0, max=float(size - 1))
 
 
 @converter("GatherND")
 def convert_gather_nd(node: Node) -> Value:
-    shape, indices, batch = node.shape(0), node.constant(1, "indices"), node.attribute("batch_dims", 0)
-    if not 0 <= batch < min(len(shape), indices.ndim) or shape[:batch] != indices.shape[:batch]:
-        raise ValueError(f"expected batch_dims that {shape} and {indices.shape} share, got {batch}")
-    depth = indices.shape[-1]
-    rows = _row_positions(shape[batch : batch + depth], indices)
-    groups = np.arange(prod(shape[:batch])).reshape(shape[:batch] + (1,) * (rows.ndim - batch))
-    rows = groups * prod(shape[batch : batch + depth]) + rows
-    rest = shape[batch + depth :]
-    return _taken_rows(node, [prod(shape[: batch + depth]), *rest], rows, [*indices.shape[:-1], *rest])
+    """Index tuples along the last axis become positions among the rows that they choose from."""
+    shape, tuples, batch = node.shape(0), node.shape(1), node.attribute("batch_dims", 0)
+    if not 0 <= batch < min(len(shape), len(tuples)) or shape[:batch] != tuples[:batch]:
+        raise ValueError(f"expected batch_dims that {shape} and {tuples} share, got {batch}")
+    depth = tuples[-1]
+    if depth > len(shape) - batch:
+        raise ValueError(f"expected index tuples of at most {len(shape) - batch} positions, got {depth}")
+    sizes, rest = shape[batch : batch + depth], shape[batch + depth :]
+    groups = np.arange(prod(shape[:batch])).reshape(shape[:batch] + (1,) * (len(tuples) - 1 - batch)) * prod(sizes)
+    rows_shape = [prod(shape[: batch + depth]), *rest]
+    if (indices := node.known(1)) is not None:
+        rows = np.broadcast_to(groups + _row_positions(sizes, indices), tuples[:-1])
+        return _taken_rows(node, rows_shape, rows, [*tuples[:-1], *rest])
+    flat = node.weight(groups, "groups")
+    for i, size in enumerate(sizes):
+        column = node.reshape(taken(node, node.value(1), len(tuples) - 1, i, 1), tuples[:-1])
+        column = _from_the_front(node, column, size)
+        stride = prod(sizes[i + 1 :])
+        flat = node.apply(Fn.ADD, flat, node.apply(Fn.MUL, column, node.scalar(stride, column)))
+    return node.emit(GatherOp(node.reshape(node.value(0), rows_shape), flat, 0))
 
 
 def _taken_rows(node: Node, rows_shape: Sequence[int], rows: np.ndarray, shape: Sequence[int]) -> Value:
@@ -87,8 +130,8 @@ def _scattered(node: Node, rows_shape: list[int], rows: np.ndarray) -> Value:
     if (reduction := node.attribute("reduction", "none")) != "none":
         raise ValueError(f"expected reduction none, got {reduction}")
     count = rows_shape[0]
-    if count > _MAX_MATRIX:
-        raise ValueError(f"expected at most {_MAX_MATRIX} places to scatter to, got {count}")
+    if count > _MAX_PLACES:
+        raise ValueError(f"expected at most {_MAX_PLACES} places to scatter to, got {count}")
     updates_shape = [rows.size, *rows_shape[1:]]
     if prod(node.shape(2)) != prod(updates_shape):
         raise ValueError(f"expected {prod(updates_shape)} elements of updates, got shape {node.shape(2)}")
@@ -122,21 +165,24 @@ def _row_positions(sizes: Sequence[int], indices: np.ndarray) -> np.ndarray:
 
 def _element_positions(shape: Sequence[int], indices: np.ndarray, axis: int) -> np.ndarray:
     """The flat positions that an index for every element of the result points to along an axis."""
-    if indices.ndim != len(shape) or any(n > m for i, (n, m) in enumerate(zip(indices.shape, shape)) if i != axis):
-        raise ValueError(f"expected indices within {tuple(shape)} off axis {axis}, got shape {indices.shape}")
+    _check_elements(shape, indices.shape, axis)
     grid: list[np.ndarray] = list(np.indices(indices.shape, sparse=True))
     grid[axis] = _wrapped(indices, shape[axis]).reshape(indices.shape)
     return np.ravel_multi_index(tuple(np.broadcast_arrays(*grid)), tuple(shape)).reshape(-1)
+
+
+def _check_elements(shape: Sequence[int], indices: Sequence[int], axis: int) -> None:
+    if len(indices) != len(shape) or any(n > m for i, (n, m) in enumerate(zip(indices, shape)) if i != axis):
+        raise ValueError(f"expected indices within {tuple(shape)} off axis {axis}, got shape {tuple(indices)}")
 
 
 def take(node: Node, x: SSAValue, indices: np.ndarray, axis: int) -> SSAValue:
     """x at constant indices along one axis.
 
     Repeats become broadcasts, evenly spaced indices one slice, several such runs the join of their slices. What is
-    too scattered for that is a product with a 0/1 matrix, which is exact unless x holds infinities or NaN.
+    too scattered for that is a gather.
     """
     flat = indices.reshape(-1)
-    size = shape_of(x)[axis]
     if not flat.size:
         return taken(node, x, axis, 0, 0)
     if (each := _repeats(flat)) > 1:
@@ -152,14 +198,7 @@ def take(node: Node, x: SSAValue, indices: np.ndarray, axis: int) -> SSAValue:
     if len(runs) <= _MAX_SLICES:
         parts = [taken(node, x, axis, run.start, len(run), run.step) for run in runs]
         return parts[0] if len(parts) == 1 else node.emit(ConcatOp(parts, axis))
-    if not is_float(element_type(x)) or size * flat.size > _MAX_MATRIX:
-        raise ValueError(f"expected at most {_MAX_SLICES} evenly spaced runs of indices, got more")
-    hot = np.zeros((flat.size, size), to_numpy(element_type(x)))
-    hot[np.arange(flat.size), flat] = 1
-    order = [i for i in range(len(shape_of(x))) if i != axis]
-    rows = node.transpose(x, [*order, axis])
-    y = node.emit(MatMulOp(rows, node.weight(hot, "chosen"), transpose_b=True))
-    return node.transpose(y, list(np.argsort([*order, axis])))
+    return node.emit(GatherOp(x, node.weight(flat, "indices"), axis))
 
 
 def _repeats(flat: np.ndarray) -> int:
@@ -187,13 +226,23 @@ def _runs(flat: np.ndarray) -> list[range]:
     return runs
 
 
+@converter("TopK")
+def convert_top_k(node: Node) -> list[SSAValue]:
+    """(values, positions). k is an attribute before opset 10, an input after; the results are sorted in any case."""
+    x, shape = node.value(0), node.shape(0)
+    axis = node.axis(-1, len(shape))
+    k = node.attribute("k") if node.opset < 10 else node.ints(1, "k")[0]
+    positions = node.emit(TopKOp(x, axis, k, smallest=not node.attribute("largest", 1)))
+    return [gathered_elements(node, x, positions, axis) if node.wanted[0] else positions, positions]
+
+
 @converter("OneHot")
 def convert_one_hot(node: Node) -> SSAValue:
     """values[1] where the position along a new axis equals the index, values[0] elsewhere."""
     shape, depth = node.shape(0), int(node.constant(1, "depth").reshape(()))
     axis = node.axis(-1, len(shape) + 1)
-    if not 0 < depth <= _MAX_MATRIX:
-        raise ValueError(f"expected a depth in [1, {_MAX_MATRIX}], got {depth}")
+    if not 0 < depth <= _MAX_PLACES:
+        raise ValueError(f"expected a depth in [1, {_MAX_PLACES}], got {depth}")
     indices = node.value(0)
     wrapped = node.apply(Fn.ADD, indices, node.scalar(depth, indices))
     negative = node.apply(Fn.LESS, indices, node.scalar(0, indices))

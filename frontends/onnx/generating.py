@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from xdsl.ir import SSAValue
 
-from convc.frontends.onnx.registry import Node, Value, converter
+from convc.frontends.onnx.registry import MustBeKnown, Node, Value, converter
 from convc.frontends.onnx.tensors import element_dtype
 from convc.ir.functions import Fn
 
@@ -15,7 +15,8 @@ _MAX_MATRIX = 1 << 26  # elements of a mask or identity matrix that the model do
 @converter("Constant", "ConstantOfShape", "Range", "Shape", "Size")
 def convert_known(node: Node) -> Value:
     """Evaluated at import where their inputs are known (and sensible), so reaching here means they are not."""
-    raise ValueError("expected constant inputs and a result of moderate size: its shape follows from their values")
+    message = "expected constant inputs and a result of moderate size: its shape follows from their values"
+    raise MustBeKnown(message, *(node.given(i) for i in range(len(node)) if node.has(i)))
 
 
 @converter("EyeLike")

@@ -41,9 +41,10 @@ from convc.frontends.onnx.calls import called, local_functions
 from convc.frontends.onnx.folding import Evaluator, evaluates
 from convc.frontends.onnx.inputs import MAX_ELEMENTS, input_types
 from convc.frontends.onnx.loading import check, load, opsets
+from convc.frontends.onnx.precision import halves, in_single_precision
 from convc.frontends.onnx.problem import ImportProblem
 from convc.frontends.onnx.refusals import Refusals
-from convc.frontends.onnx.registry import Node, Value, find_converter, static_dtype, static_shape
+from convc.frontends.onnx.registry import MustBeKnown, Node, Value, find_converter, static_dtype, static_shape
 from convc.frontends.onnx.schemas import check_node, function_body, has_function_body
 from convc.frontends.onnx.scope import Known, Refused, Scope, names_read, refused
 from convc.frontends.onnx.tensors import Initializers
@@ -73,7 +74,10 @@ def import_model(
         path = Path(model)
         folder, name = path.parent, path.stem
         model = load(path)
-    return Importer(model, context, folder).module(name, shapes or {}, constants or {})
+    if found := halves(model):
+        context.notes.append(f"{' and '.join(found)} in the model computed in float32")
+    single = in_single_precision(model, folder)
+    return Importer(single, context, folder).module(name, shapes or {}, constants or {})
 
 
 class Importer:
@@ -96,7 +100,7 @@ class Importer:
         scope = self._scope(graph, opsets(self._model))
         inputs = self._bind_inputs(scope, shapes, constants)
         self._convert(scope)
-        self._refusals.raise_any()
+        self._refusals.raise_any(inputs)
         outputs = list(dict.fromkeys(output.name for output in graph.output))
         results = [self._output(name, scope) for name in outputs]
         self._block.add_op(ReturnOp(*results))
@@ -153,8 +157,10 @@ class Importer:
         """The outputs of the branch that an `If` takes; its nodes become part of the graph."""
         if isinstance(condition, Refused):
             return None
+        if condition is None:
+            raise ValueError("expected a condition, it has none")
         if not isinstance(condition, np.ndarray) or condition.size != 1:
-            raise ValueError("expected a constant condition, it is computed at run time")
+            raise MustBeKnown("expected a constant condition, it is computed at run time", condition)
         name = "then_branch" if condition.reshape(())[()] else "else_branch"
         graph = next(attribute.g for attribute in node.attribute if attribute.name == name)
         inner = self._scope(graph, scope.opsets, scope)
@@ -288,7 +294,7 @@ class Importer:
             return self._materialised[id(value)][1]
         type_ = tensor(from_numpy(value.dtype), value.shape)
         splat = value.size == 1 or (value.size and not any(value.strides))
-        if splat and (value.dtype.kind in "fb" or abs(int(value.flat[0])) <= 2**53):
+        if splat and (value.dtype.kind in "fbV" or abs(int(value.flat[0])) <= 2**53):
             result = self.append(ConstantOp(float(value.flat[0]), type_))
         else:
             name = self._context.weights.add(value, self._names.get(id(value), (value, hint))[1])

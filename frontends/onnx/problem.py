@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import onnx
 
 
 class ImportProblem(Exception):
-    """A model that convc cannot take; the message says what was expected, what was found, and where."""
+    """A model that convc cannot take; the message says what was expected, what was found, and where.
 
-    def __init__(self, message: str) -> None:
+    `inputs` are the graph inputs that some node needs to know at import (a shape, axes): with their values as
+    `constants` the model may be taken."""
+
+    def __init__(self, message: str, inputs: Iterable[str] = ()) -> None:
         super().__init__(" ".join(message.split()))  # one line, whatever names and foreign messages hold
+        self.inputs = frozenset(inputs)
 
 
 def node_name(node: onnx.NodeProto) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import onnx
+from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from convc.frontends.onnx.problem import ImportProblem, node_name, operator_name, problem
+from convc.frontends.onnx.registry import MustBeKnown
 
 _SHOWN = 8  # refused nodes in one message; the rest are counted
 
@@ -16,6 +20,7 @@ class Refusals:
         self._operators: dict[str, list[str]] = {}
         self._nodes: dict[str, None] = {}
         self._cause: Exception | None = None
+        self._unknown: list[SSAValue] = []
 
     def unsupported(self, node: onnx.NodeProto) -> None:
         self._operators.setdefault(operator_name(node), []).append(node_name(node))
@@ -34,9 +39,11 @@ class Refusals:
             message = str(problem(node, f"is malformed ({type(error).__name__}: {error})"))
             self._cause = self._cause or error
         self._nodes[message] = None
+        if isinstance(error, MustBeKnown):
+            self._unknown += error.values
 
-    def raise_any(self) -> None:
-        """Raise one ImportProblem for all that was gathered, if anything was."""
+    def raise_any(self, inputs: Sequence[str]) -> None:
+        """Raise one ImportProblem for all that was gathered, if anything was. `inputs` names the module's arguments."""
         parts = []
         if self._operators:
             listed = "; ".join(f"{name} ({_listed(nodes)})" for name, nodes in self._operators.items())
@@ -45,9 +52,21 @@ class Refusals:
         if (rest := len(self._nodes) - _SHOWN) > 0:
             parts.append(f"and {rest} more")
         if parts:
-            raise ImportProblem("; ".join(parts)) from self._cause
+            wanted = (inputs[argument.index] for argument in _arguments(self._unknown))
+            raise ImportProblem("; ".join(parts), wanted) from self._cause
 
 
 def _listed(nodes: list[str]) -> str:
     shown = ", ".join(nodes[:3])
     return f"{len(nodes)} nodes: {shown}{', ...' if len(nodes) > 3 else ''}" if len(nodes) > 1 else f"node {shown}"
+
+
+def _arguments(values: Iterable[SSAValue]) -> set[BlockArgument]:
+    """The arguments that some values are computed from."""
+    pending, seen = list(values), set[SSAValue]()
+    while pending:
+        value = pending.pop()
+        if value not in seen:
+            seen.add(value)
+            pending += value.owner.operands if isinstance(value.owner, Operation) else ()
+    return {value for value in seen if isinstance(value, BlockArgument)}

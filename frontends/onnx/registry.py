@@ -51,6 +51,14 @@ def supported_operators() -> list[str]:
     return sorted(f"{domain}.{op_type}" if domain else op_type for domain, op_type in _CONVERTERS)
 
 
+class MustBeKnown(ValueError):
+    """A node needs the elements of `values` at import, which are computed at run time."""
+
+    def __init__(self, message: str, *values: Value) -> None:
+        super().__init__(message)
+        self.values = [value for value in values if isinstance(value, SSAValue)]
+
+
 class Node:
     """An ONNX node being converted. Methods raise ValueError; the importer adds the node's name."""
 
@@ -98,7 +106,8 @@ class Node:
         """An input that must be known now, as shapes and axes must."""
         value = self.given(position)
         if not isinstance(value, np.ndarray):
-            raise ValueError(f"expected its {what} (input {position}) to be constant, it is computed at run time")
+            message = f"expected its {what} (input {position}) to be constant, it is computed at run time"
+            raise MustBeKnown(message, value)
         return value
 
     def known(self, position: int) -> np.ndarray | None:

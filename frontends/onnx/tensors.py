@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from convc.frontends.onnx.problem import ImportProblem
+from convc.ir.dtypes import from_numpy
 
 # Where the elements lie that are not in `raw_data`; int32_data holds all types that are not named here.
 _FIELDS: Mapping[int, str] = {
@@ -20,6 +21,11 @@ _FIELDS: Mapping[int, str] = {
     TensorProto.UINT32: "uint64_data",
     TensorProto.UINT64: "uint64_data",
 }
+_PER_BYTE: Mapping[int, int] = {
+    **dict.fromkeys((TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1), 2),
+    **dict.fromkeys((TensorProto.INT2, TensorProto.UINT2), 4),
+}
+"""How many elements of a type lie in one byte, where it is more than one."""
 
 
 class Initializers(Mapping[str, np.ndarray]):
@@ -46,17 +52,13 @@ class Initializers(Mapping[str, np.ndarray]):
 
 
 def element_dtype(data_type: int) -> np.dtype:
-    """The numpy type of an ONNX element type. Raises ValueError for what is no number of whole bytes.
-
-    bfloat16 and float8 pass: the IR does not hold them, but weights stored so are often cast before their use.
-    """
+    """The numpy type of an ONNX element type. Raises ValueError for one that the IR does not hold."""
     try:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(data_type)
-    except KeyError:
-        dtype = np.dtype(object)
-    if dtype.kind not in "fiub" and not dtype.name.startswith(("bfloat16", "float8")):
+        from_numpy(dtype)
+    except (KeyError, ValueError):
         names = [name.lower() for name, value in TensorProto.DataType.items() if value == data_type]
-        raise ValueError(f"element type {names[0] if names else data_type} is not supported")
+        raise ValueError(f"element type {names[0] if names else data_type} is not supported") from None
     return dtype
 
 
@@ -71,7 +73,8 @@ def to_array(tensor: TensorProto, folder: Path | None, what: str) -> np.ndarray:
         raise ImportProblem(f"expected sizes of at least 0, {what} has the shape {shape}")
     if tensor.HasField("segment"):
         raise ImportProblem(f"expected {what} in one piece, it is a segment of a larger tensor")
-    count = prod(shape)
+    packed = _PER_BYTE.get(tensor.data_type, 1)
+    count = -(-prod(shape) // packed)  # of elements, or of bytes that hold several
     expected = count * dtype.itemsize
     if tensor.data_location == TensorProto.EXTERNAL:
         raw = _external(tensor, folder, what, expected)
@@ -88,6 +91,8 @@ def to_array(tensor: TensorProto, folder: Path | None, what: str) -> np.ndarray:
     try:
         if raw is None:
             return numpy_helper.to_array(tensor)
+        if packed > 1:
+            return numpy_helper.to_array(helper.make_tensor("", tensor.data_type, shape, raw, raw=True))
         if dtype.kind == "b":  # a byte other than 0 and 1 would be neither True nor False
             return (np.frombuffer(raw, np.uint8) != 0).reshape(shape)
         return np.frombuffer(raw, dtype).reshape(shape)

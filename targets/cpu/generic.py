@@ -14,7 +14,7 @@ from tvm import s_tir, tirx
 from convc.ir.attributes import physical_shape
 from convc.ir.kernel import KernelOp
 from convc.targets.anchors import bind_anchor
-from convc.targets.emit import Emitter
+from convc.targets.emit import Emitter, dtype_of
 from convc.targets.target import Target
 from convc.targets.template import Config
 
@@ -34,7 +34,8 @@ class Generic:
         return ({},)
 
     def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
-        refuse_empty(kernel)
+        if (nothing := without_elements(kernel)) is not None:
+            return nothing
         emitter = Emitter(kernel)
         if kernel.anchor is not None:
             bind_anchor(emitter, kernel.anchor)
@@ -45,11 +46,19 @@ class Generic:
         return schedule.mod["main"]
 
 
-def refuse_empty(kernel: KernelOp) -> None:
-    """Raises NotImplementedError for a kernel with an operand or a result of no elements."""
-    for value in (*kernel.inputs, *kernel.outputs):
-        if 0 in physical_shape(value):
-            raise NotImplementedError(f"tensors without elements are not supported, found {value.type}")
+def without_elements(kernel: KernelOp) -> tirx.PrimFunc | None:
+    """The function of a kernel whose results have no elements: it does nothing. None where there is something to do;
+    raises NotImplementedError if that is a reduction of no elements."""
+    if all(0 in physical_shape(value) for value in kernel.outputs):
+        values = (*kernel.block.args, *kernel.yielded)
+        buffers = [tirx.decl_buffer(physical_shape(value), dtype_of(value), f"p{i}") for i, value in enumerate(values)]
+        function = tirx.PrimFunc(buffers, tirx.Evaluate(tirx.const(0, "int32")))
+        return function.with_attr({"global_symbol": "main", "tirx.noalias": True, "s_tir": True})
+    if kernel.anchor is not None:
+        for operand in kernel.anchor.operands:
+            if 0 in physical_shape(operand):
+                raise NotImplementedError(f"reductions of no elements are not supported, found {operand.type}")
+    return None
 
 
 def _schedule_block(schedule: s_tir.Schedule, block: Any, target: Target) -> None:

@@ -17,8 +17,8 @@ from convc.ir.attributes import physical_shape
 from convc.ir.kernel import KernelOp
 from convc.ir.neural import LRNOp
 from convc.targets.cpu.boxes import Memory, View, cut
-from convc.targets.cpu.generic import refuse_empty
-from convc.targets.cpu.nest import Nest, sequence
+from convc.targets.cpu.generic import without_elements
+from convc.targets.cpu.nest import Nest
 from convc.targets.emit import dtype_of
 from convc.targets.target import Target
 from convc.targets.template import Config
@@ -45,7 +45,8 @@ class Injective:
         return ({},)
 
     def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
-        refuse_empty(kernel)
+        if (nothing := without_elements(kernel)) is not None:
+            return nothing
         values = (*kernel.block.args, kernel.yielded[0])
         names = [f"arg{i}" for i in range(len(kernel.block.args))] + ["y"]
         parameters = [
@@ -60,9 +61,9 @@ class Injective:
         time = sum(_nanoseconds(view, target) for view in views)
         pieces = min(MOST_PIECES, int(time / PIECE_NS)) if time > PARALLEL_NS else 1
         nests = [Nest(view, memory, target.vector_bits, pieces) for view in views]
-        body = _parallel(nests, pieces) if pieces > 1 else sequence([nest.serial() for nest in nests])
+        body = _parallel(nests, pieces) if pieces > 1 else tirx.stmt_seq(*(nest.serial() for nest in nests))
         declared = [tirx.DeclBuffer(view, data=buffer.data) for view, buffer in zip(flat, parameters)]
-        function = tirx.PrimFunc(parameters, sequence([*declared, body]))
+        function = tirx.PrimFunc(parameters, tirx.stmt_seq(*declared, body))
         function = function.with_attr({"global_symbol": "main", "tirx.noalias": True, "s_tir": True})
         # Main loops and their last vectors repeat the names of an expression.
         return tirx.transform.ConvertSSA()(ir.IRModule({"main": function}))["main"]
@@ -90,6 +91,6 @@ def _parallel(nests: Sequence[Nest], pieces: int) -> tirx.Stmt:
         shares, share, body = nest.shared(pieces)
         each, offset = -(-shares // pieces), tirx.Var("offset", "int32")
         count = tirx.max(tirx.min(shares - step * each, each), 0)
-        inside = sequence([tirx.Bind(share, step * each + offset), body])
+        inside = tirx.stmt_seq(tirx.Bind(share, step * each + offset), body)
         boxes.append(tirx.For(offset, 0, count, tirx.ForKind.SERIAL, inside))
-    return tirx.For(step, 0, pieces, tirx.ForKind.PARALLEL, sequence(boxes))
+    return tirx.For(step, 0, pieces, tirx.ForKind.PARALLEL, tirx.stmt_seq(*boxes))

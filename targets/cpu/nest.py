@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -85,13 +85,14 @@ class Nest:
             runs, shares = -(-extent // length), shares // extent * -(-extent // length)
             step = tirx.Var("step", "int32")
             start = _from_the_end(tirx.floormod(share, runs), length, extent)
-            body = tirx.For(step, 0, length, tirx.ForKind.SERIAL, sequence([tirx.Bind(variable, start + step), body]))
+            body = tirx.stmt_seq(tirx.Bind(variable, start + step), body)
+            body = tirx.For(step, 0, length, tirx.ForKind.SERIAL, body)
             depth, rest = depth - 1, tirx.floordiv(share, runs)
         rest = share if rest is None else rest
         for number, (variable, extent) in enumerate(reversed(self.outer[:depth])):
             bound.append(tirx.Bind(variable, tirx.floormod(rest, extent) if number < depth - 1 else rest))
             rest = tirx.floordiv(rest, extent)
-        return shares, share, sequence([*bound, body])
+        return shares, share, tirx.stmt_seq(*bound, body)
 
     # Loops and addresses
 
@@ -154,7 +155,7 @@ class Nest:
         if length % width or length == width:
             # The last vector overlaps the one before: the same elements are written twice.
             body.append(self._store({loop.variable: start + (length - width)}, width))
-        self.inner = sequence(body)
+        self.inner = tirx.stmt_seq(*body)
 
     def _transposed_loop(self) -> int | None:
         """The loop along which the operands lie that do not lie along the innermost one, if tiles can be used."""
@@ -198,7 +199,7 @@ class Nest:
         for i in range(height):
             at = {**places, rows.variable: places[rows.variable] + i}
             body.append(self._store(at, lanes, {number: (square, i * lanes) for number, square in local.items()}))
-        self.inner = sequence(body)
+        self.inner = tirx.stmt_seq(*body)
 
     def _interleaves(self) -> bool:
         """Whether the innermost loop is shorter than a vector and the next one continues it."""
@@ -225,7 +226,7 @@ class Nest:
         target = _substitute(self.target, {after.variable: start, inner.variable: tirx.IntImm("int32", 0)})
         for i, vector in enumerate(interleave(rows, lanes)):
             body.append(tirx.BufferStore(self.memory.result, vector, [tirx.Ramp(target + i * lanes, 1, lanes)]))
-        self.inner = sequence(body)
+        self.inner = tirx.stmt_seq(*body)
 
     # Statements
 
@@ -286,8 +287,3 @@ def _substitute(expression: Any, values: Mapping[tirx.Var, Any]) -> Any:
         return next((value for name, value in pairs if name.same_as(variable)), variable)
 
     return tvm_ffi.structural_map(expression, (tirx.Var, value_of))
-
-
-def sequence(body: Sequence[tirx.Stmt]) -> tirx.Stmt:
-    """Statements one after another: TIR wants a sequence of one written as the one."""
-    return body[0] if len(body) == 1 else tirx.SeqStmt(list(body))

@@ -34,7 +34,8 @@ UNROLLED = 256
 
 
 class BlockedWindow:
-    """Config: `width` and `height` of the register tile, and whether all taps are unrolled or only a row of them."""
+    """Config: `width` and `height` of the register tile; `unroll`, how many of the window's axes, innermost first, are
+    unrolled."""
 
     name = "window"
 
@@ -58,8 +59,7 @@ class BlockedWindow:
     def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, ConvOp | PoolOp)
-        shape = shape_of(op.result)
-        taps = prod(window_of(op))
+        shape, window = shape_of(op.result), window_of(op)
         vectors = -(-channel_block(layout_of(op.result)) // target.lanes(dtype_of(op.result)))
         # Half of the registers hold outputs; the rest, taps and inputs.
         limit = max(1, (target.vector_registers // 2 - 1) // vectors)
@@ -68,7 +68,9 @@ class BlockedWindow:
         for most in (limit, limit * 2 // 3, limit // 2):
             tile = even_tile(width, most)
             rows = even_tile(height, max(1, limit // width)) if tile == width else 1
-            found.append({"width": tile, "height": rows, "unroll": int(taps * tile * rows * vectors <= UNROLLED)})
+            room = UNROLLED // (tile * rows * vectors)
+            unroll = next((n for n in (len(window), 1) if prod(window[-n:]) <= room), 0)
+            found.append({"width": tile, "height": rows, "unroll": unroll})
         return [config for i, config in enumerate(found) if config not in found[:i]]
 
     def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
@@ -90,8 +92,8 @@ class BlockedWindow:
         schedule.annotate(tiles, "pragma_loop_partition_hint", True)
         schedule.compute_at(block, tiles, preserve_unit_loops=True)
         parallel(schedule, outer, prod(shape_of(op.result)) * prod(window_of(op)), target)
-        taps = len(window_of(op))
-        local_tile(schedule, block, unrolled_taps=taps if config["unroll"] else 1)
+        # A row of taps passes over one output after the other: few registers then hold inputs.
+        local_tile(schedule, block, unrolled_taps=config["unroll"], inside=min(config["unroll"], 1))
         for loop in (*rows, inner):
             schedule.unroll(loop)
         vectorize(schedule, lanes, target, dtype_of(op.result))

@@ -1,0 +1,114 @@
+"""What candidates of a workload are run on: random operands, in the memory of each form, and the results expected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Block, Region, SSAValue
+
+from convc.ir.attributes import element_type, layout_of, shape_of
+from convc.ir.dtypes import is_float, to_numpy
+from convc.ir.interpreter import interpret
+from convc.ir.kernel import KernelOp
+from convc.ir.macs import macs
+from convc.ir.winograd import transformed_weight
+from convc.targets.lower import Place
+from convc.targets.memory import aligned
+from convc.tuning.workloads import Workload
+from convc.verify.inputs import random_inputs
+
+_TOLERANCES = {"float16": 1e-3, "float32": 1e-5, "float64": 1e-13}
+"""max|diff|/max|ref| of one kernel."""
+_LONG = 4096
+"""Sums of more products than this may differ ten times as much: each rounds, in another order."""
+_FEW = 1e-3
+
+
+@dataclass(frozen=True)
+class Result:
+    """An output: the logical array expected, its layout in memory, and how far a candidate may be from it: as
+    max|diff|/max|ref|, or where there are no floats, as the part of the elements that may differ."""
+
+    expected: np.ndarray
+    layout: str
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`inputs` are the activations and `weights` the known operands of each form, all as they lie in memory, in bytes;
+    `places` says where the operands and results of each form are."""
+
+    inputs: list[np.ndarray]
+    weights: list[np.ndarray]
+    places: list[tuple[Place, ...]]
+    results: list[Result]
+
+
+def make_problem(workload: Workload, seed: int = 0) -> Problem:
+    """Random operands for a workload; its results by the interpreter, in float64."""
+    direct = workload.forms[0]
+    operands = _operands(direct, workload.weights, seed)
+    expected = _interpreted(direct, operands)
+    tolerances = [_tolerance(direct, array) for array in expected]
+    layouts = [str(layout_of(value) or "") for value in direct.outputs]
+    problem = Problem([], [], [], [Result(*each) for each in zip(expected, layouts, tolerances)])
+    activations = [i for i in range(len(operands)) if i not in workload.weights]
+    problem.inputs.extend(_in_memory(direct.inputs[i], operands[i]) for i in activations)
+    results = tuple(Place("output", number) for number in range(len(direct.outputs)))
+    for form in workload.forms:
+        places = {i: Place("input", number) for number, i in enumerate(activations)}
+        parts: list[np.ndarray] = []
+        end = 0
+        for i in sorted(workload.weights):
+            bytes_ = _in_memory(form.inputs[i], _in_form(form.inputs[i], operands[i]))
+            places[i] = Place("weight", 0, end)
+            parts += [bytes_, np.zeros(aligned(bytes_.size) - bytes_.size, np.uint8)]
+            end += aligned(bytes_.size)
+        problem.weights.append(np.concatenate(parts) if parts else np.zeros(0, np.uint8))
+        problem.places.append((*(places[i] for i in range(len(operands))), *results))
+    return problem
+
+
+def _operands(kernel: KernelOp, weights: frozenset[int], seed: int) -> list[np.ndarray]:
+    signature = [(str(i), shape_of(value), to_numpy(element_type(value))) for i, value in enumerate(kernel.inputs)]
+    arrays = list(random_inputs(signature, seed).values())
+    for i in weights:
+        if arrays[i].dtype.kind == "f" and arrays[i].ndim > 1:  # sums then have the magnitude of activations
+            arrays[i] = arrays[i] / arrays[i].dtype.type(max(prod(arrays[i].shape[1:]), 1) ** 0.5)
+    return arrays
+
+
+def _interpreted(kernel: KernelOp, operands: list[np.ndarray]) -> list[np.ndarray]:
+    """The kernel's results by its definition, computed in float64 and rounded to their types."""
+    main = Block(arg_types=[value.type for value in kernel.inputs])
+    types = [value.type for value in kernel.outputs]
+    copy = KernelOp(list(main.args), kernel.body.clone(), types)
+    main.add_op(copy)
+    main.add_op(ReturnOp(*copy.outputs))
+    module = ModuleOp([FuncOp("main", ([value.type for value in main.args], types), Region(main))])
+    found = interpret(module, {}, {f"input{i}": array for i, array in enumerate(operands)}, np.float64).values()
+    with np.errstate(over="ignore"):
+        return [array.astype(to_numpy(element_type(value))) for array, value in zip(found, kernel.outputs, strict=True)]
+
+
+def _tolerance(kernel: KernelOp, result: np.ndarray) -> float:
+    if (tolerance := _TOLERANCES.get(str(result.dtype))) is None:  # floats that are compared or rounded may be close
+        return _FEW if any(is_float(element_type(value)) for value in kernel.inputs) else 0.0
+    return 10 * tolerance if macs(kernel) > _LONG * result.size else tolerance
+
+
+def _in_form(value: SSAValue, array: np.ndarray) -> np.ndarray:
+    """A weight as an operand of a form wants it: as it is, or transformed."""
+    size = shape_of(value)[-1:]
+    return array if shape_of(value) == array.shape else transformed_weight(array, size[0] - array.shape[-1] + 1)
+
+
+def _in_memory(value: SSAValue, array: np.ndarray) -> np.ndarray:
+    layout = layout_of(value)
+    packed = layout.pack(array) if layout else np.ascontiguousarray(array)
+    return packed.reshape(-1).view(np.uint8)

@@ -1,0 +1,96 @@
+"""Child processes that may crash or hang: each ends when it is done, when its time is over, or with its parent."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection, get_context
+from multiprocessing.process import BaseProcess
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+_PR_SET_PDEATHSIG = 1
+FORK = get_context("fork")
+"""Children find TVM and all that was made with it in their copy of the parent; none of it could be pickled. They do
+not touch what belongs to the parent: its database, its terminal."""
+
+
+class Child:
+    """A function called in a process of its own. What it writes to stdout and stderr is kept: see `why`."""
+
+    def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
+        self._messages: IO[bytes] = TemporaryFile()  # noqa: SIM115 (lives as long as the child)
+        parent = os.getpid()
+        self.process: BaseProcess = FORK.Process(
+            target=_run, args=(function, arguments, self._messages.fileno(), parent), daemon=False
+        )
+        self.begin = time.monotonic()
+        self.killed = False
+        self.process.start()
+
+    def kill(self) -> None:
+        """End the process now. Whether this or something else ended it can be told by `killed`."""
+        if self.process.exitcode is None:
+            self.killed = True
+            self.process.kill()
+        self.process.join()
+
+    @property
+    def why(self) -> str:
+        """How the process ended, in a line: the last that it wrote, or the signal that ended it."""
+        self._messages.seek(0)
+        lines = self._messages.read().decode(errors="replace").strip().splitlines()
+        code = self.process.exitcode or 0
+        if code < 0:
+            return f"ended by {signal.Signals(-code).name}"
+        return lines[-1] if lines else f"exit status {code}"
+
+
+def _run(function: Callable[..., None], arguments: tuple[Any, ...], messages: int, parent: int) -> None:
+    """In the child: no interrupts, which are for the parent to handle, no core dumps, no life after the parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    faulthandler.disable()
+    for stream in (1, 2):
+        os.dup2(messages, stream)
+    sys.stdout = sys.stderr = os.fdopen(messages, "w", buffering=1)
+    try:
+        function(*arguments)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def in_children(tasks: Sequence[Callable[[], None]], limit: float, workers: int) -> Iterator[tuple[int, Child]]:
+    """Call each of some functions in a child, `workers` at a time, for `limit` seconds at the most; the number and the
+    child of each, as they end."""
+    waiting = list(enumerate(tasks))[::-1]
+    running: dict[int, Child] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                number, task = waiting.pop()
+                running[number] = Child(task)
+            soonest = min(child.begin for child in running.values()) + limit
+            connection.wait([child.process.sentinel for child in running.values()], max(soonest - time.monotonic(), 0))
+            for number, child in list(running.items()):
+                if child.process.exitcode is None and time.monotonic() > child.begin + limit:
+                    child.kill()
+                if child.process.exitcode is not None:
+                    child.process.join()
+                    yield number, running.pop(number)
+    finally:
+        for child in running.values():
+            child.kill()

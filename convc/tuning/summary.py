@@ -1,0 +1,95 @@
+"""What tuning found, for people and machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from convc.ir.attributes import shape_of
+from convc.ir.kernel import KernelOp
+from convc.ir.neural import ConvOp, ConvTransposeOp, PoolOp
+from convc.targets.measurements import Record
+from convc.tuning.search import Search
+from convc.tuning.tuner import Tuner
+
+
+@dataclass(frozen=True)
+class Row:
+    """A workload: times in us, `ratio` of the tuned to the untuned one; None where it was not measured."""
+
+    name: str
+    computes: str
+    count: int
+    share: float
+    untuned_us: float | None
+    tuned_us: float | None
+    ratio: float
+    template: str
+    config: dict[str, int]
+    candidates: int
+    failed: int
+
+
+def rows(tuner: Tuner) -> list[Row]:
+    """All workloads, those that take most of the network's time first."""
+    return sorted(map(_row, tuner.searches), key=lambda row: -row.share)
+
+
+def title(kernel: KernelOp) -> str:
+    """What a kernel computes, in a few words: `conv 3x3 1x64x56x56 -> 1x64x56x56`."""
+    op = kernel.anchor or (kernel.ops[-1] if kernel.ops else None)
+    words = [op.name.removeprefix("convc.")] if op is not None else ["copy"]
+    match op:
+        case ConvOp() | ConvTransposeOp():
+            words.append(_sizes(shape_of(op.w)[2:]))
+            if (group := op.group.value.data) > 1:
+                words.append(f"in {group} groups")
+        case PoolOp():
+            words.append(_sizes(op.kernel.get_values()))
+    read = [_sizes(shape_of(op.operands[0]))] if op is not None and op.operands else []
+    return " ".join([*words, *read, "->", _sizes(shape_of(kernel.outputs[0]))])
+
+
+def choices(tuner: Tuner) -> Iterator[tuple[str, Record]]:
+    """The fastest candidate of each form of each workload, with the form's text."""
+    for search in tuner.searches:
+        for form, text in enumerate(search.workload.texts):
+            own = [record for each, record in search.known.values() if each.form == form and record.outcome == "ok"]
+            if own:
+                yield text, min(own, key=lambda record: record.ns)
+
+
+def facts(tuner: Tuner) -> dict[str, Any]:
+    """Plain JSON values."""
+    return {
+        "trials": tuner.trials,
+        "seconds": tuner.seconds,
+        "threads": tuner.conditions.threads,
+        "database": str(tuner.database.path),
+        "ratio": tuner.ratio,
+        "kernels": [vars(row) for row in rows(tuner)],
+    }
+
+
+def _row(search: Search) -> Row:
+    workload, best, untuned = search.workload, search.best, search.untuned
+    candidate = best[0] if best else workload.untuned
+    outcomes = [record.outcome for _, record in search.known.values()]
+    return Row(
+        name=workload.name,
+        computes=title(workload.forms[0]),
+        count=workload.count,
+        share=workload.share,
+        untuned_us=untuned.ns / 1e3 if untuned and untuned.ns else None,
+        tuned_us=best[1].ns / 1e3 if best else None,
+        ratio=search.ratio,
+        template=candidate.template,
+        config=dict(candidate.config),
+        candidates=len(outcomes),
+        failed=sum(outcome != "ok" for outcome in outcomes),
+    )
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

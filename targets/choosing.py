@@ -1,0 +1,99 @@
+"""The candidates of a kernel by what they cost: as it was measured, or else by the analytic model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from convc.ir.kernel import KernelOp
+from convc.ir.macs import macs
+from convc.ir.neural import ConvOp, WinogradConvOp
+from convc.ir.text import kernel_text
+from convc.ir.views import nbytes
+from convc.targets.algorithms import direct_cycles, forms
+from convc.targets.cpu import registry
+from convc.targets.cpu.direct_conv import DirectConv
+from convc.targets.cpu.tiling import STREAM_BYTES
+from convc.targets.cpu.winograd import Geometry, winograd_cycles
+from convc.targets.measurements import Measurements, Record, TuningError, candidate_key, usable
+from convc.targets.target import Target
+from convc.targets.template import Config
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A template and its configuration. `cost` is {"ns": the time of a call} as measured, or {"cycles": of one core} by
+    the model, or nothing where it is not known."""
+
+    template: str
+    config: Config
+    cost: Mapping[str, int] = field(default_factory=dict)
+
+
+def candidates(kernel: KernelOp, target: Target) -> Iterator[tuple[str, Config]]:
+    """All templates that apply with all of their configurations, best first by the model. The last template, which
+    takes every kernel, counts only where no other does."""
+    *special, last = registry.TEMPLATES
+    found = [template for template in special if template.applies(kernel, target)]
+    for template in found or [last]:
+        for config in template.candidates(kernel, target):
+            yield template.name, config
+
+
+def decide(kernel: KernelOp, text: str, target: Target, known: Measurements | None) -> tuple[Choice, Choice | None]:
+    """What to choose for a kernel (whose `kernel_text` is given), and what would come second: another candidate, or
+    another form of the kernel, which only `choose-algorithms` could have chosen. Raises TuningError where all that
+    could be chosen is known to fail."""
+    if known is None:
+        return _by_model(kernel, target, [])
+    others = {other: form for form in forms(kernel, target) if (other := kernel_text(form)) != text}
+    records, *rest = known.records([text, *others])
+    if not (found := usable(records, kernel, registry.TEMPLATES, target)):
+        return _by_model(kernel, target, records)
+    second = min([*found[1:], *(each[0] for each in rest if each)], key=_time, default=None)
+    return _measured(found[0]), _measured(second) if second and second.outcome == "ok" else None
+
+
+def modelled_cycles(kernel: KernelOp, target: Target) -> float:
+    """The time of a kernel on one core by the analytic model. Where there is none, that of its arithmetic at two vector
+    multiply-adds a cycle, or of its memory traffic from beyond the second cache, whichever is longer."""
+    match kernel.anchor:
+        case WinogradConvOp() as op:
+            return winograd_cycles(Geometry.of(op.x, op.result, op.m.value.data), target)
+        case ConvOp() as op if DirectConv().applies(kernel, target):
+            return direct_cycles(op, target)
+        case _:
+            traffic = sum(map(nbytes, (*kernel.inputs, *kernel.outputs)))
+            return max(macs(kernel) / (2 * target.lanes()), traffic / STREAM_BYTES)
+
+
+def _measured(record: Record) -> Choice:
+    return Choice(record.template, record.config, {"ns": round(record.ns)})
+
+
+def _time(record: Record) -> float:
+    return record.ns if record.outcome == "ok" else float("inf")
+
+
+def _by_model(kernel: KernelOp, target: Target, known: list[Record]) -> tuple[Choice, Choice | None]:
+    failed = {record.key for record in known if record.outcome != "ok"}
+    good = [each for each in candidates(kernel, target) if candidate_key(*each) not in failed]
+    last = registry.TEMPLATES[-1].name
+    if not good and candidate_key(last, {}) not in failed:
+        good = [(last, {})]
+    if not good:
+        name, reasons = kernel.outputs[0].name_hint, sorted({record.outcome for record in known})
+        raise TuningError(f"kernel '{name}': all that could compute it failed when measured ({', '.join(reasons)})")
+    (template, config), *others = good
+    choice = Choice(template, config, {"cycles": round(modelled_cycles(kernel, target))})
+    return choice, _other_form(kernel, target) or (Choice(*others[0]) if others else None)
+
+
+def _other_form(kernel: KernelOp, target: Target) -> Choice | None:
+    """The form that the model holds for the fastest of those that a kernel does not have."""
+    own = kernel_text(kernel)
+    times = [(modelled_cycles(form, target), form) for form in forms(kernel, target) if kernel_text(form) != own]
+    if not times:
+        return None
+    cycles, form = min(times, key=lambda pair: pair[0])
+    return Choice(*next(candidates(form, target)), {"cycles": round(cycles)})

@@ -1,0 +1,165 @@
+"""The machine code of the hot loops: multiply-adds of full vectors, sums that stay in registers, no calls."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp
+from convc.targets.cpu.codegen import lowered
+from convc.targets.cpu.direct_conv import DirectConv
+from convc.targets.cpu.matmul import PackedMatMul, PlainMatMul
+from convc.targets.cpu.plain_conv import PlainConv
+from convc.targets.cpu.transposed_conv import TransposedConv
+from convc.targets.cpu.window import BlockedWindow
+from convc.targets.target import parse_target
+
+FULL = {"cpu:skylake-avx512": "zmm", "cpu:haswell": "ymm", "cpu:cortex-a76": ".4s"}
+"""Targets, and what names one of their full vectors."""
+
+_MULTIPLY_ADD = re.compile(r"vfn?madd\w*ps|fmla\s")
+_JUMP = re.compile(r"(?:j\w+|b|b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#\d+,)\s+(\.L\w+)")
+_VECTOR = re.compile(r"[xyz]mm\d|\b[qv]\d")
+
+
+def hot_loop(assembly: str) -> list[str]:
+    """From the first to the last multiply-add of the innermost loop that has most of them."""
+    code = [re.split("#|//", line)[0].strip() for line in assembly.splitlines()]
+    code = [line for line in code if line and (line.endswith(":") or not line.startswith("."))]
+    place = {line[:-1]: i for i, line in enumerate(code) if line.endswith(":")}
+    jumps = ((i, _JUMP.fullmatch(line)) for i, line in enumerate(code))
+    loops = [(place[jump[1]], i) for i, jump in jumps if jump and place.get(jump[1], i) < i]
+    inner = [loop for loop in loops if not any(other != loop and encloses(loop, other) for other in loops)]
+    body = max((code[begin:end] for begin, end in inner), key=lambda lines: sum(map(is_multiply_add, lines)))
+    places = [i for i, line in enumerate(body) if is_multiply_add(line)]
+    return body[places[0] : places[-1] + 1]
+
+
+def encloses(loop: tuple[int, int], other: tuple[int, int]) -> bool:
+    return loop[0] <= other[0] and other[1] <= loop[1]
+
+
+def is_multiply_add(line: str) -> bool:
+    return _MULTIPLY_ADD.match(line) is not None
+
+
+def activations(b, c, h):
+    return ((1, c, h, h), "float32", f"NCHW{b}c")
+
+
+def conv(c, o, h, k, stride=1):
+    def kernel(build_kernel, b):
+        operands = [activations(b, c, h), ((o, c, k, k), "float32", f"OIHW{b}i{b}o"), ((o,), "float32", f"O{b}o")]
+        attributes = {"strides": (stride, stride), "pads": (k // 2,) * 4}
+        return build_kernel(operands, lambda x, w, bias: ConvOp(x, w, bias, **attributes).result, f"NCHW{b}c")
+
+    return DirectConv(), kernel
+
+
+def first_layer(o, h, k):
+    def kernel(build_kernel, b):
+        operands = [((1, 3, h, h), "float32"), ((o, 3, k, k), "float32", f"OIHW{b}o")]
+        attributes = {"strides": (2, 2), "pads": (k // 2,) * 4}
+        return build_kernel(operands, lambda x, w: ConvOp(x, w, **attributes).result, f"NCHW{b}c")
+
+    return DirectConv(), kernel
+
+
+def depthwise(c, h, k, stride=1):
+    def kernel(build_kernel, b):
+        operands = [activations(b, c, h), ((c, 1, k, k), "float32", f"OIHW{b}o")]
+        attributes = {"group": c, "strides": (stride, stride), "pads": (k // 2,) * 4}
+        return build_kernel(operands, lambda x, w: ConvOp(x, w, **attributes).result, f"NCHW{b}c")
+
+    return BlockedWindow(), kernel
+
+
+def transposed(c, h):
+    def kernel(build_kernel, b):
+        operands = [activations(b, c, h), ((c, c, 2, 2), "float32", f"OIHW{b}o{b}i")]
+        return build_kernel(operands, lambda x, w: ConvTransposeOp(x, w, strides=(2, 2)).result, f"NCHW{b}c")
+
+    return TransposedConv(), kernel
+
+
+def grouped(c, h):
+    def kernel(build_kernel, b):
+        operands = [((1, c, h, h), "float32"), ((c, c // 3, 3, 3), "float32")]
+        return build_kernel(operands, lambda x, w: ConvOp(x, w, group=3, pads=(1, 1, 1, 1)).result)
+
+    return PlainConv(), kernel
+
+
+def packed(m, k, n):
+    def kernel(build_kernel, b):
+        operands = [((m, k), "float32"), ((n, k), "float32", f"OI{b}o")]
+        return build_kernel(operands, lambda x, w: MatMulOp(x, w, transpose_b=True).result)
+
+    return PackedMatMul(), kernel
+
+
+def plain(m, k, n):
+    def kernel(build_kernel, b):
+        return build_kernel([((m, k), "float32"), ((k, n), "float32")], lambda x, y: MatMulOp(x, y).result)
+
+    return PlainMatMul(), kernel
+
+
+CASES = {
+    "3x3 at 56": conv(64, 64, 56, 3),
+    "3x3 at 55": conv(64, 64, 55, 3),
+    "3x3 at 27": conv(64, 64, 27, 3),
+    "3x3 at 14": conv(256, 256, 14, 3),
+    "3x3 at 7": conv(512, 512, 7, 3),
+    "3x3 stride 2": conv(64, 128, 56, 3, 2),
+    "5x5 at 27": conv(64, 64, 27, 5),
+    "1x1 at 56": conv(64, 256, 56, 1),
+    "1x1 at 14": conv(256, 1024, 14, 1),
+    "1x1 at 7": conv(512, 2048, 7, 1),
+    "first 7x7": first_layer(64, 224, 7),
+    "first 3x3": first_layer(32, 224, 3),
+    "depthwise at 56": depthwise(64, 56, 3),
+    "depthwise at 14": depthwise(256, 14, 3),
+    "depthwise stride 2": depthwise(64, 56, 3, 2),
+    "depthwise 5x5": depthwise(256, 7, 5),
+    "transposed": transposed(64, 28),
+    "grouped": grouped(24, 28),
+    "product": packed(128, 256, 512),
+    "product of odd rows": packed(197, 768, 768),
+    "plain product": plain(64, 64, 96),
+    "plain product of odd columns": plain(197, 64, 197),
+}
+SPILL_ON_16_REGISTERS = {
+    "first 7x7",
+    "first 3x3",
+    "depthwise at 56",
+    "depthwise at 14",
+    "depthwise stride 2",
+    "depthwise 5x5",
+}
+"""Loops that LLVM unrolls over all taps: it then keeps some weights or inputs on the stack, which costs what loading
+them again would. Tiles small enough to avoid it were no faster (measured with AVX2 on one core)."""
+
+
+@pytest.mark.parametrize("target", FULL)
+@pytest.mark.parametrize("case", CASES)
+def test_the_hot_loop_is_multiply_adds_in_registers(case, target, build_kernel):
+    described, (template, make) = parse_target(target), CASES[case]
+    kernel = make(build_kernel, described.lanes())
+    config = template.candidates(kernel, described)[0]
+    code = lowered({"kernel": template.schedule(kernel, config, described)}, described).inspect_source("asm")
+    body = hot_loop(code)
+    multiply_adds = [line for line in body if is_multiply_add(line)]
+    stack = [line for line in body if re.search(r"%rsp|\bsp\b", line) and _VECTOR.search(line)]
+
+    assert all(FULL[target] in line for line in multiply_adds)
+    assert len(body) <= 2.5 * len(multiply_adds)
+    assert not [line for line in body if "gather" in line or re.match(r"call|bl\s", line)]
+    if template.name in ("direct_conv", "transposed_conv", "packed_matmul"):
+        tile = config["height"] * config["width"] * config["blocks"]
+        assert len(multiply_adds) % tile == 0, f"{len(multiply_adds)} for a tile of {tile}"
+    if target == "cpu:haswell" and case in SPILL_ON_16_REGISTERS:
+        assert len(stack) <= len(multiply_adds) / 3
+    else:
+        assert not stack, "vectors go to the stack and back"
