@@ -17,7 +17,7 @@ demo: .venv/.made ## build, verify and benchmark the shipped model and a ResNet-
 	$(BIN)/python examples/demo.py
 
 test: .venv/.made ## run the tests (the slow sweeps left out)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 test-slow: .venv/.made ## run the slow sweeps; CONVC_ZOO=DIR adds the models in a folder
 	$(BIN)/pytest -m slow
