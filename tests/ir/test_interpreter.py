@@ -22,6 +22,7 @@ TYPES = {
     "float16": TensorProto.FLOAT16,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
+    "uint32": TensorProto.UINT32,
     "uint8": TensorProto.UINT8,
     "bool": TensorProto.BOOL,
 }
@@ -238,9 +239,10 @@ FUNCTIONS_OF_ONNX = {
     "Add": Fn.ADD, "Div": Fn.DIV, "Max": Fn.MAX, "Min": Fn.MIN, "Mod": Fn.MOD, "Mul": Fn.MUL, "Pow": Fn.POW,
     "PRelu": Fn.PRELU, "Sub": Fn.SUB, "And": Fn.AND, "Or": Fn.OR, "Xor": Fn.XOR, "Equal": Fn.EQUAL,
     "Greater": Fn.GREATER, "GreaterOrEqual": Fn.GREATER_OR_EQUAL, "Less": Fn.LESS, "LessOrEqual": Fn.LESS_OR_EQUAL,
-    "Where": Fn.WHERE, "Gelu": Fn.GELU,
+    "Where": Fn.WHERE, "Gelu": Fn.GELU, "BitwiseAnd": Fn.BITWISE_AND, "BitwiseNot": Fn.BITWISE_NOT,
+    "BitwiseOr": Fn.BITWISE_OR, "BitwiseXor": Fn.BITWISE_XOR,
 }  # fmt: skip
-_COMPOSED = {Fn.CLIP, Fn.FMOD, Fn.GELU_TANH, Fn.SILU}  # tested below or with the passes that make them
+_COMPOSED = {Fn.CLIP, Fn.FMOD, Fn.GELU_TANH, Fn.SHIFT_LEFT, Fn.SHIFT_RIGHT, Fn.SILU}  # tested below or with the passes that make them
 _BETWEEN = {"Acos": (-1, 1), "Asin": (-1, 1), "Atanh": (-0.9, 0.9), "Acosh": (1, 4), "Log": (0.1, 4), "Sqrt": (0, 4)}
 
 
@@ -253,6 +255,7 @@ def test_a_function_means_what_onnxruntime_computes(op_type):
     spec = FUNCTIONS[FUNCTIONS_OF_ONNX[op_type]]
     rng = np.random.default_rng(3)
     dtype = {"Mod": "int32", "Not": "bool", "And": "bool", "Or": "bool", "Xor": "bool"}.get(op_type, "float32")
+    dtype = "int32" if op_type.startswith("Bitwise") else dtype
     inputs = [random((3, 4, 5), dtype, rng, *_BETWEEN.get(op_type, (-3, 3))) for _ in range(spec.arity)]
     if op_type == "Where":
         inputs[0] = inputs[0] > 0
@@ -269,6 +272,31 @@ def test_a_function_means_what_onnxruntime_computes(op_type):
 def test_integers_divide_towards_zero():
     proto = model("Div", [((4,), "int32"), ((4,), "int32")])
     check(proto, [np.array([7, -7, 7, -7], np.int32), np.array([2, 2, -2, -2], np.int32)])
+
+
+@pytest.mark.parametrize("direction", ["LEFT", "RIGHT"])
+def test_bits_of_unsigned_integers_shift_as_in_onnxruntime(direction):
+    x = np.random.default_rng(3).integers(0, 1 << 32, 32, "uint32")
+    proto = model("BitShift", [((32,), "uint32"), ((32,), "uint32")], opset=11, direction=direction)
+    check(proto, [x, np.arange(32, dtype=np.uint32)])
+
+
+SHIFTS = [
+    ("shift_left", "i8", [5, -5, 1, 1, 1, -1], [1, 1, 7, 8, -1, 200], [10, -10, -128, 0, 0, 0]),
+    ("shift_right", "i8", [5, -5, 127, -1, 127, -128], [1, 1, 6, 7, 8, -1], [2, -3, 1, -1, 0, -1]),
+    ("shift_right", "ui8", [200, 255, 255], [3, 7, 8], [25, 1, 0]),
+]
+
+
+@pytest.mark.parametrize(("fn", "element", "x", "counts", "expected"), SHIFTS)
+def test_counts_beyond_the_width_shift_everything_out(fn, element, x, counts, expected):
+    """To the right the sign comes in."""
+    dtype, type_ = {"i8": np.int8, "ui8": np.uint8}[element], f"tensor<{len(x)}x{element}>"
+    module = parse(f"""func.func @main(%x: {type_}, %n: {type_}) -> {type_} {{
+      %y = convc.elementwise {fn}(%x, %n) : ({type_}, {type_}) -> {type_}
+      func.return %y : {type_} }}""")
+    inputs = {"input0": np.array(x).astype(dtype), "input1": np.array(counts).astype(dtype)}
+    np.testing.assert_array_equal(interpret(module, {}, inputs)["output0"], np.array(expected, dtype))
 
 
 def test_half_precision_is_rounded_once_an_operation():
