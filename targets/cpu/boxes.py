@@ -15,7 +15,7 @@ from math import prod
 from typing import Any
 
 import tvm_ffi
-from tvm import tirx
+from tvm import ir, tirx
 from tvm.sym import detect_linear_equation
 from tvm.sym.analyzer import Analyzer
 from xdsl.ir import SSAValue
@@ -63,12 +63,35 @@ class Box:
 
 @dataclass(frozen=True)
 class Memory:
-    """A kernel's operands and its result as flat buffers."""
+    """A kernel's operands and its result as flat buffers, and as the `parameters` of its function."""
 
     operands: Sequence[tirx.Var]
     result: tirx.Var
     shape: tuple[int, ...]
     """The physical shape of the result."""
+    parameters: Sequence[tirx.Var]
+
+    @staticmethod
+    def of(kernel: KernelOp) -> Memory:
+        values = (*kernel.block.args, kernel.yielded[0])
+        names = [f"arg{i}" for i in range(len(kernel.block.args))] + ["y"]
+        shapes = [physical_shape(value) for value in values]
+        types = [dtype_of(value) for value in values]
+        parameters = [tirx.decl_buffer(*each) for each in zip(shapes, types, names)]
+        flat = [
+            tirx.decl_buffer((prod(shape),), *each)
+            for shape, *each in zip(shapes, types, (f"{name}_flat" for name in names))
+        ]
+        return Memory(flat[:-1], flat[-1], shapes[-1], parameters)
+
+    def function(self, body: tirx.Stmt) -> tirx.PrimFunc:
+        """The function of some statements over the flat buffers."""
+        flat = (*self.operands, self.result)
+        declared = [tirx.DeclBuffer(view, data=buffer.data) for view, buffer in zip(flat, self.parameters)]
+        function = tirx.PrimFunc(self.parameters, tirx.stmt_seq(*declared, body))
+        function = function.with_attr({"global_symbol": "main", "tirx.noalias": True, "s_tir": True})
+        # Main loops and their last vectors repeat the names of an expression.
+        return tirx.transform.ConvertSSA()(ir.IRModule({"main": function}))["main"]
 
     def offset(self, position: Sequence[int]) -> int:
         """Where in the result's memory a position lies."""

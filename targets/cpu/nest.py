@@ -245,7 +245,7 @@ class Nest:
 
     def _value(self, at: Mapping[tirx.Var, Any], known: Mapping[int, Any] | None = None) -> Any:
         value = _substitute(self.view.element, at)
-        for number, load in enumerate(self.view.loads):
+        for number, load in reversed(list(enumerate(self.view.loads))):  # an address may use loads before it
             loaded = (known or {}).get(number)
             if loaded is None:
                 loaded = tirx.BufferLoad(self.memory.operands[load.operand], [_substitute(self.addresses[number], at)])

@@ -242,7 +242,8 @@ FUNCTIONS_OF_ONNX = {
     "Where": Fn.WHERE, "Gelu": Fn.GELU, "BitwiseAnd": Fn.BITWISE_AND, "BitwiseNot": Fn.BITWISE_NOT,
     "BitwiseOr": Fn.BITWISE_OR, "BitwiseXor": Fn.BITWISE_XOR,
 }  # fmt: skip
-_COMPOSED = {Fn.CLIP, Fn.FMOD, Fn.GELU_TANH, Fn.SHIFT_LEFT, Fn.SHIFT_RIGHT, Fn.SILU}  # tested below or with the passes that make them
+_COMPOSED = {Fn.CLIP, Fn.FMOD, Fn.GELU_TANH, Fn.SHIFT_LEFT, Fn.SHIFT_RIGHT, Fn.SILU}
+"""Tested below, or with the passes that make them."""
 _BETWEEN = {"Acos": (-1, 1), "Asin": (-1, 1), "Atanh": (-0.9, 0.9), "Acosh": (1, 4), "Log": (0.1, 4), "Sqrt": (0, 4)}
 
 
