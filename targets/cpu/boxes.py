@@ -79,8 +79,7 @@ class Memory:
         types = [dtype_of(value) for value in values]
         parameters = [tirx.decl_buffer(*each) for each in zip(shapes, types, names)]
         flat = [
-            tirx.decl_buffer((prod(shape),), *each)
-            for shape, *each in zip(shapes, types, (f"{name}_flat" for name in names))
+            tirx.decl_buffer((prod(shape),), dtype, f"{name}_flat") for shape, dtype, name in zip(shapes, types, names)
         ]
         return Memory(flat[:-1], flat[-1], shapes[-1], parameters)
 

@@ -164,4 +164,4 @@ def _for(variable: tirx.Var, extent: int, body: tirx.Stmt) -> tirx.Stmt:
 
 
 def _vector(lane: tirx.Var, width: int, body: tirx.Stmt) -> tirx.Stmt:
-    return tirx.For(lane, 0, width, tirx.ForKind.VECTORIZED, body)
+    return tirx.For(lane, 0, width, tirx.ForKind.VECTORIZED if width > 1 else tirx.ForKind.SERIAL, body)

@@ -52,11 +52,11 @@ def test_what_is_outside_comes_from_the_nearer_end(template, build_kernel, run_k
 
 
 def test_what_follows_is_part_of_the_gather(build_kernel, check):
-    operands = [((9, 67), "float32"), ((5,), "int64"), ((5, 67), "float32")]
-    kernel = build_kernel(
-        operands,
-        lambda x, i, y: ElementwiseOp(Fn.RELU, ElementwiseOp(Fn.ADD, GatherOp(x, i, 0).result, y).result).result,
-    )
+    def body(x, i, y):
+        total = ElementwiseOp(Fn.ADD, GatherOp(x, i, 0).result, y).result
+        return ElementwiseOp(Fn.RELU, total).result
+
+    kernel = build_kernel([((9, 67), "float32"), ((5,), "int64"), ((5, 67), "float32")], body)
     check(kernel, Injective())
 
 
