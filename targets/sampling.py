@@ -50,13 +50,12 @@ def read_grid_sample(emitter: Emitter, op: GridSampleOp, index: Index) -> Any:
 
 
 def _taps(op: GridSampleOp, at: Any, size: int, dtype: str) -> Sequence[Tap]:
-    """The taps of an axis of so many elements around a coordinate. Coordinates outside are brought inside first, and
-    taps that are still outside after that."""
+    """The taps of an axis of so many elements around a coordinate."""
     mode, padding = op.mode.data, op.padding.data
     low, high = (0.0, size - 1.0) if op.align_corners is not None else (-0.5, size - 0.5)
     at = tirx.nearbyint(at) if mode == "nearest" else at
-    if padding == "border":
-        at = tirx.Select(tirx.any(at < low, at > high), inside(at, size), at)
+    if padding == "border":  # all taps of what is farther outside are the border; infinities have no fraction
+        at = tirx.min(tirx.max(at, tirx.const(-2, at.ty.dtype)), tirx.const(size + 1, at.ty.dtype))
     elif padding == "reflection":
         at = _reflected(at, low, high)
     base = tirx.floor(at)
