@@ -275,6 +275,57 @@ def test_integers_divide_towards_zero():
     check(proto, [np.array([7, -7, 7, -7], np.int32), np.array([2, 2, -2, -2], np.int32)])
 
 
+GRIDS = [
+    (mode, padding, align)
+    for mode in ("linear", "nearest", "cubic")
+    for padding in ("zeros", "border", "reflection")
+    for align in (0, 1)
+]
+
+
+@pytest.mark.parametrize(("mode", "padding_mode", "align_corners"), GRIDS)
+def test_samples_mean_what_onnxruntime_computes(mode, padding_mode, align_corners):
+    attributes = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners}
+    proto = model("GridSample", [((2, 3, 5, 6), "float32"), ((2, 4, 7, 2), "float32")], opset=20, **attributes)
+    rng = np.random.default_rng(3)
+    check(proto, [random((2, 3, 5, 6), "float32", rng), random((2, 4, 7, 2), "float32", rng)], dtype=np.float64)
+
+
+def test_gathers_of_computed_indices_mean_what_onnxruntime_computes():
+    proto = model("Gather", [((3, 5, 4), "float32"), ((2, 3), "int64")], axis=1)
+    rng = np.random.default_rng(3)
+    check(proto, [random((3, 5, 4), "float32", rng), rng.integers(-5, 5, (2, 3))])
+
+
+@pytest.mark.parametrize("largest", [0, 1])
+def test_selections_mean_what_onnxruntime_computes(largest):
+    proto = model("TopK", [((4, 9), "float32")], (ints(5),), outputs=2, axis=-1, largest=largest)
+    check(proto, [np.random.default_rng(3).integers(0, 4, (4, 9)).astype(np.float32)])
+
+
+@pytest.mark.parametrize("exclusive", [0, 1])
+@pytest.mark.parametrize("reverse", [0, 1])
+def test_prefix_sums_mean_what_onnxruntime_computes(exclusive, reverse):
+    proto = model("CumSum", [((4, 9), "float32")], (np.array(0),), exclusive=exclusive, reverse=reverse)
+    check(proto, [random((4, 9), "float32", np.random.default_rng(3))])
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_prefix_products(exclusive, reverse):
+    flags = " exclusive" * exclusive + " reverse" * reverse
+    module = parse(f"""func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {{
+      %y = convc.scan prod %x axis 0{flags} : (tensor<4xf32>) -> tensor<4xf32>
+      func.return %y : tensor<4xf32> }}""")
+    found = interpret(module, {}, {"input0": f32(2, 3, 5, 7)})["output0"].tolist()
+    assert found == ([[2, 6, 30, 210], [210, 105, 35, 7]], [[1, 2, 6, 30], [105, 35, 7, 1]])[exclusive][reverse]
+
+
+def test_the_places_of_largest_elements_mean_what_onnxruntime_computes():
+    proto = model("MaxPool", [((2, 3, 7, 8), "float32")], outputs=2, kernel_shape=[3, 2], pads=[1, 0, 1, 1])
+    check(proto, [np.random.default_rng(3).integers(0, 5, (2, 3, 7, 8)).astype(np.float32)])
+
+
 @pytest.mark.parametrize("direction", ["LEFT", "RIGHT"])
 def test_bits_of_unsigned_integers_shift_as_in_onnxruntime(direction):
     x = np.random.default_rng(3).integers(0, 1 << 32, 32, "uint32")
