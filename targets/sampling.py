@@ -23,7 +23,7 @@ def read_gather(emitter: Emitter, op: GatherOp, index: Index) -> Any:
     axis, rank, size = op.axis.value.data, len(shape_of(op.indices)), shape_of(op.x)[op.axis.value.data]
     at = emitter.read(op.indices, index[axis : axis + rank])
     wrapped = tirx.Select(at < 0, at + tirx.const(size, at.ty.dtype), at)
-    place = inside(tirx.Cast("int32", inside(wrapped, size)), size)
+    place = emitter.named(inside(tirx.Cast("int32", inside(wrapped, size)), size), size)
     return emitter.read(op.x, [*index[:axis], place, *index[axis + rank :]])
 
 
@@ -38,7 +38,7 @@ def read_grid_sample(emitter: Emitter, op: GridSampleOp, index: Index) -> Any:
     n, channel, *place = index
     sizes, dtype = shape_of(op.x)[2:], str(to_numpy(element_type(op.x)))
     coordinates = [emitter.read(op.grid, [n, *place, len(sizes) - 1 - axis]) for axis in range(len(sizes))]
-    taps = [_taps(op, at, size, dtype) for at, size in zip(coordinates, sizes, strict=True)]
+    taps = [_taps(emitter, op, at, size, dtype) for at, size in zip(coordinates, sizes, strict=True)]
     total = None
     for choice in product(*taps):
         value = emitter.read(op.x, [n, channel, *(position for position, _, _ in choice)])
@@ -49,17 +49,17 @@ def read_grid_sample(emitter: Emitter, op: GridSampleOp, index: Index) -> Any:
     return total
 
 
-def _taps(op: GridSampleOp, at: Any, size: int, dtype: str) -> Sequence[Tap]:
+def _taps(emitter: Emitter, op: GridSampleOp, at: Any, size: int, dtype: str) -> Sequence[Tap]:
     """The taps of an axis of so many elements around a coordinate."""
     mode, padding = op.mode.data, op.padding.data
     low, high = (0.0, size - 1.0) if op.align_corners is not None else (-0.5, size - 0.5)
-    at = tirx.nearbyint(at) if mode == "nearest" else at
+    at = emitter.named(tirx.nearbyint(at)) if mode == "nearest" else at
     if padding == "border":  # all taps of what is farther outside are the border; infinities have no fraction
-        at = tirx.min(tirx.max(at, tirx.const(-2, at.ty.dtype)), tirx.const(size + 1, at.ty.dtype))
+        at = emitter.named(tirx.min(tirx.max(at, tirx.const(-2, at.ty.dtype)), tirx.const(size + 1, at.ty.dtype)))
     elif padding == "reflection":
-        at = _reflected(at, low, high)
-    base = tirx.floor(at)
-    r = at - base
+        at = emitter.named(_reflected(emitter, at, low, high))
+    base = emitter.named(tirx.floor(at))
+    r = emitter.named(at - base)
     if mode == "nearest":
         places, weights = [base], [None]
     elif mode == "linear":
@@ -70,19 +70,19 @@ def _taps(op: GridSampleOp, at: Any, size: int, dtype: str) -> Sequence[Tap]:
     taps = []
     for place, weight in zip(places, weights, strict=True):
         within = tirx.all(place >= 0.0, place <= size - 1.0) if padding == "zeros" else None
-        place = _reflected(place, low, high) if padding == "reflection" else place
-        position = inside(tirx.Cast("int32", inside(place, size)), size)
-        taps.append((position, weight if weight is None else tirx.Cast(dtype, weight), within))
+        place = _reflected(emitter, place, low, high) if padding == "reflection" else place
+        position = emitter.named(inside(tirx.Cast("int32", inside(place, size)), size), size)
+        taps.append((position, weight if weight is None else emitter.named(tirx.Cast(dtype, weight)), within))
     return taps
 
 
-def _reflected(at: Any, low: float, high: float) -> Any:
+def _reflected(emitter: Emitter, at: Any, low: float, high: float) -> Any:
     """Coordinates folded into [low, high] at its ends."""
     dtype, period = at.ty.dtype, 2 * (high - low)
     if period == 0:
         return tirx.const(low, dtype)
     shifted = at - low
-    folded = shifted - tirx.floor(shifted * tirx.const(1 / period, dtype)) * period
+    folded = emitter.named(shifted - tirx.floor(shifted * tirx.const(1 / period, dtype)) * period)
     return tirx.Select(tirx.any(at < low, at > high), low + tirx.min(folded, period - folded), at)
 
 

@@ -102,9 +102,9 @@ class Memory:
 
 @dataclass(frozen=True)
 class Load:
-    """A load of one operand, named `name` in the expression that uses it."""
+    """A load of one operand, named `name` in the expression that uses it; without an operand, `address` itself."""
 
-    operand: int
+    operand: int | None
     address: Any
     name: tirx.Var
 
@@ -140,6 +140,14 @@ class FlatReader(Emitter):
 
     def choose(self, condition: Any, value: Any, otherwise: Any) -> Any:
         return super().choose(condition, value, otherwise) if self.guarded else tirx.Select(condition, value, otherwise)
+
+    def named(self, value: Any, size: int | None = None) -> Any:
+        if self.guarded:
+            return value
+        self.loads.append(Load(None, value, tirx.Var(f"x{len(self.loads)}", value.ty)))
+        if size is not None:
+            self.bind_axes([self.loads[-1].name], [size])
+        return self.loads[-1].name
 
     def element_at(self, value: SSAValue, position: Index) -> Any:
         """The element at a physical position, zero in the padding of the layout."""
@@ -196,7 +204,7 @@ def look(kernel: KernelOp, box: Box, memory: Memory) -> View:
 
 
 def _inside(reader: FlatReader, load: Load) -> bool:
-    if isinstance(load.address, int):
+    if load.operand is None or isinstance(load.address, int):
         return True
     bound = reader.analyzer.const_int_bound(load.address)
     return bound.min_value >= 0 and bound.max_value < prod(physical_shape(reader.kernel.block.args[load.operand]))
