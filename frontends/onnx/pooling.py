@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 from xdsl.ir import SSAValue
 
@@ -31,7 +32,7 @@ def convert_pool(node: Node) -> list[SSAValue]:
     ceil_mode = bool(node.attribute("ceil_mode", 0)) and auto_pad(node) == "NOTSET"
     if node.op_type == "LpPool":
         return [_lp_pool(node, kernel, strides, pads, dilations, ceil_mode)]
-    window = {"strides": strides, "pads": pads, "dilations": dilations}
+    window: dict[str, Any] = {"strides": strides, "pads": pads, "dilations": dilations}
     pooled = PoolOp(
         PoolKind.MAX if node.op_type == "MaxPool" else PoolKind.AVERAGE,
         node.value(0),

@@ -270,7 +270,9 @@ class Nest:
         return line[1] + sum(max(loop.steps[number], 0) * (loop.extent - 1) for loop in self.loops)
 
     def _size(self, number: int) -> int:
-        return int(self.memory.operands[self.view.loads[number].operand].shape[0])
+        operand = self.view.loads[number].operand
+        assert operand is not None
+        return int(self.memory.operands[operand].shape[0])
 
 
 def _from_the_end(tile: tirx.Var, size: int, extent: int) -> Any:
