@@ -35,8 +35,7 @@ from convc.targets.rows import arg_reduce, reduce, softmax
 
 def bind_anchor(emitter: Emitter, op: Operation) -> None:
     """Compute an anchor's reduction and bind its result: the emitter then reads it as any other value."""
-    if compute := _ANCHORS.get(type(op)):
-        compute(emitter, op)
+    _ANCHORS[type(op)](emitter, op)
 
 
 def conv(emitter: Emitter, op: ConvOp) -> te.Tensor:

@@ -12,6 +12,7 @@ from xdsl.ir import SSAValue
 from convc.frontends.onnx.registry import Node, converter, normalise_axes
 from convc.ir.attributes import element_type, shape_of, tensor
 from convc.ir.data import ConstantOp, ResizeOp
+from convc.ir.dtypes import is_float
 from convc.ir.interpreter import evaluate
 from convc.ir.neural import MatMulOp
 
@@ -121,9 +122,9 @@ def _resized(
         "extrapolation": extrapolation,
         "exclude_outside": exclude_outside,
     }
-    if antialias and options["mode"] in ("linear", "cubic"):
-        if roi:
-            raise ValueError("expected no antialias with tf_crop_and_resize, got both")
+    if antialias and options["mode"] in ("linear", "cubic") and min(scales) < 1:
+        if roi or not is_float(element_type(x)):
+            raise ValueError("expected floats and no tf_crop_and_resize with antialias")
         return _filtered(node, x, sizes, scales, options)
     return node.emit(ResizeOp(x, sizes, scales=scales, roi=roi, **options))
 

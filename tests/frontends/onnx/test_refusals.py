@@ -195,6 +195,14 @@ REFUSED = [
     ("Resize", [IMAGE, None, np.array([1, 1, 0, 1], np.float32)], {}, "expected 4 positive scales, got"),
     ("Resize", [IMAGE, None, np.array([1, 1, 0.1, 1], np.float32)], {}, "expected a result of at least one element"),
     ("Resize", [IMAGE, None, np.ones(4, np.float32) * 2], {"mode": "lanczos"}, "expected mode to be one of nearest"),
+    (
+        "Resize",
+        [IMAGE, np.repeat([0, 1], 4).astype(np.float32), np.array([1, 1, 0.5, 0.5], np.float32)],
+        {"mode": "linear", "antialias": 1, "coordinate_transformation_mode": "tf_crop_and_resize"},
+        "expected floats and no tf_crop_and_resize with antialias",
+    ),
+    ("GridSample", [IMAGE, (2, 2, 2, 2)], {}, "expected x [N, C, *S] and a grid [N, *O, 2], got 1x4x6x6 and 2x2x2x2"),
+    ("CumSum", [(2, 3), np.array(2)], {}, "axis 2 is outside [-2, 2)"),
     ("QuantizeLinear", [IMAGE, np.ones(3, np.float32)], {"axis": 1}, "expected a scalar or 4 numbers (axis 1), got"),
 ]  # fmt: skip
 
