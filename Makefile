@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-slow lint format typecheck clean
+.PHONY: help demo test test-slow conformance lint format typecheck clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ test: .venv/.made ## run the tests (the slow sweeps left out)
 
 test-slow: .venv/.made ## run the slow sweeps; CONVC_ZOO=DIR adds the models in a folder
 	$(BIN)/pytest -m slow
+
+conformance: .venv/.made ## run all of ONNX's backend tests that apply, and count them
+	$(BIN)/pytest -m slow tests/conformance
 
 lint: .venv/.made ## ruff: style and likely bugs
 	$(BIN)/ruff check .
