@@ -142,18 +142,10 @@ def _verified(folder: Path, model: Path | onnx.ModelProto, arguments: argparse.N
     from convc.verify import Reference, VerificationError, verify
 
     executable = load(folder)
-    reference = Reference(model)
     reports = []
     for signature in executable.signatures:
-        reports.append(
-            verify(
-                executable.run,
-                reference,
-                signature,
-                samples=arguments.samples,
-                seed=arguments.seed,
-            )
-        )
+        reference = Reference(model, shapes={name: shape for name, shape, _ in signature})
+        reports.append(verify(executable.run, reference, signature, samples=arguments.samples, seed=arguments.seed))
         if not reports[-1].passed:
             raise VerificationError(f"{reports[-1].summary()}; build it with --no-verify, then convc verify --bisect")
     return max(reports, key=lambda report: report.error)
