@@ -42,7 +42,7 @@ from convc.frontends.onnx.calls import called, local_functions
 from convc.frontends.onnx.folding import Evaluator, evaluates
 from convc.frontends.onnx.inputs import MAX_ELEMENTS, input_types
 from convc.frontends.onnx.loading import check, load, opsets
-from convc.frontends.onnx.precision import halves, in_single_precision
+from convc.frontends.onnx.precision import in_single_precision, note
 from convc.frontends.onnx.problem import ImportProblem
 from convc.frontends.onnx.refusals import Refusals
 from convc.frontends.onnx.registry import MustBeKnown, Node, Value, find_converter, static_dtype, static_shape
@@ -77,8 +77,7 @@ def import_model(
         path = Path(model)
         folder, name = path.parent, path.stem
         model = load(path)
-    if found := halves(model):
-        context.notes.append(f"{' and '.join(found)} in the model computed in float32")
+    context.notes += note(model)
     single = in_single_precision(model, folder)
     return Importer(single, context, folder).module(name, shapes or {}, constants or {})
 
@@ -98,6 +97,8 @@ class Importer:
         self._refusals = Refusals()
         self._block = Block()
         self._sizes: Sizes | None = None
+        self.scope: Scope | None = None
+        """The values of the graph, once its inputs have shapes; also of one that cannot be imported as a whole."""
         self._materialised: dict[int, tuple[np.ndarray, SSAValue]] = {}
         self._names: dict[int, tuple[np.ndarray, str]] = {}
 
@@ -127,6 +128,7 @@ class Importer:
         """The scope of the whole graph, and the names of its inputs; what could not be imported is in `_refusals`."""
         scope = self._scope(self._model.graph, opsets(self._model))
         inputs = self._bind_inputs(scope, shapes, constants)
+        self.scope = scope
         self._convert(scope)
         return scope, inputs
 

@@ -29,14 +29,12 @@ def contradicted(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) ->
     """The inputs that are declared with other sizes than those given for them, with the shape declared."""
     found = {}
     for value in model.graph.input:
-        declared = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        declared = [max(dim.dim_value, 0) for dim in value.type.tensor_type.shape.dim]  # old exporters write -1
         given = shapes.get(value.name, ())
-        if (
-            len(declared) == len(given)
-            and min(given, default=1) > 0
-            and any(size not in (0, want) for size, want in zip(declared, given))
-        ):
-            found[value.name] = tuple(size or want for size, want in zip(declared, given))
+        if len(declared) == len(given) and min(given, default=1) > 0:
+            shape = tuple(size or want for size, want in zip(declared, given))
+            if shape != tuple(given):
+                found[value.name] = shape
     return found
 
 

@@ -73,8 +73,9 @@ def test_an_input_of_unknown_rank(refusal, model_of):
     assert shapes(model, x=(2, 3)) == [(2, 3)]
 
 
-def test_axes_of_no_name_and_of_size_0_are_symbolic(refusal, model_of):
-    model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": (None, 0, 3)}, ["y"])
+@pytest.mark.parametrize("unknown", [0, -1])
+def test_axes_of_no_name_and_of_no_size_are_symbolic(refusal, model_of, unknown):
+    model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": (None, unknown, 3)}, ["y"])
     assert refusal(model) == "input 'x' has the symbolic shape ?x?x3: fix it with --shape x=1x1x3"
     assert shapes(model, x=(1, 2, 3)) == [(1, 2, 3)]
 
