@@ -51,6 +51,7 @@ class Reference:
             if changed is not selected:
                 self._rounded = half_outputs(selected)
             source = str(model) if changed is proto and folder is not None else changed.SerializeToString()
+            del proto, selected, changed  # which hold the weights, as the session is about to
             self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ReferenceFailure(f"onnxruntime cannot load the model: {_first_line(error)}") from error
