@@ -19,7 +19,7 @@ demo: .venv/.made ## build, verify and benchmark the shipped model and a ResNet-
 test: .venv/.made ## run the tests (the slow sweeps left out)
 	$(BIN)/pytest -n auto
 
-test-slow: .venv/.made ## run the slow sweeps; CONVC_ZOO=DIR adds the models in a folder
+test-slow: .venv/.made ## run the slow sweeps; CONVC_ZOO=DIR and CONVC_TRAINED=DIR add the models in folders
 	$(BIN)/pytest -m slow
 
 conformance: .venv/.made ## run all of ONNX's backend tests that apply, and count them

@@ -73,6 +73,8 @@ class Build:
     measured: bool = True
     database: Path | None = None
     times: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of how the modules were made, in one line each."""
     _dumped: int = 0
 
     def run(
@@ -104,6 +106,7 @@ class Build:
             with self._phase("write"):
                 write_tensors(folder / WEIGHTS, library.weights, library.weight_bytes)
                 write_manifest(folder, describe(library, programs, self.level, self.threads))
+            del modules, library, programs  # and their weights, unless a caller keeps them: `accept` loads them again
             if self.accept is not None:
                 with self._phase("verify"):
                     self.accept(folder)
@@ -118,6 +121,7 @@ class Build:
         context = CompilerContext()
         with self._phase("import"):
             module = import_model(model, context, shapes, constants)
+            self.notes += [note for note in context.notes if note not in self.notes]
             self._dump("import", module, context)
         for phase, passes in phases(self.level, self.target, self._choices()):
             with self._phase(phase):

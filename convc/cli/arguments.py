@@ -36,8 +36,9 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=1x3x224x224",
-        help="the shape of an input that the model leaves open; repeat it for other inputs; several shapes, as in "
-        "NAME=1x3x224x224,8x3x224x224 or NAME=1,8x3x224x224 (batch sizes), build a variant each",
+        help="the shape of an input that the model leaves open, or another than it declares where the graph allows it; "
+        "repeat it for other inputs; several shapes, as in NAME=1x3x224x224,8x3x224x224 or NAME=1,8x3x224x224 (batch "
+        "sizes), build a variant each",
     )
 
 

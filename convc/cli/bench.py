@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,29 +105,34 @@ def _artifact(arguments: argparse.Namespace, source: Source | None, progress: Pr
 def _engine(
     name: str, model: Path | onnx.ModelProto, threads: int, inputs: dict[str, np.ndarray]
 ) -> Callable[[], object]:
+    given = {name: array.shape for name, array in inputs.items()}
     if name == "onnxruntime":
         from convc.verify import Reference
 
-        reference = Reference(model, optimise=True, threads=threads)
+        reference = Reference(model, shapes=given, optimise=True, threads=threads)
         return lambda: reference(inputs)
     from convc.verify.openvino import OpenVino
 
-    with _on_disk(model) as path:
+    with _on_disk(model, given) as path:
         peer = OpenVino(path, threads, inputs)
     return lambda: peer(inputs)
 
 
 @contextmanager
-def _on_disk(model: Path | onnx.ModelProto) -> Iterator[Path]:
-    """The file of a model, for engines that read no other."""
-    if isinstance(model, Path):
-        yield model
-        return
+def _on_disk(model: Path | onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> Iterator[Path]:
+    """The file of a model with inputs of these shapes, for engines that read no other."""
     import onnx
 
+    from convc.frontends.onnx.reshaping import reshaped
+
+    proto = onnx.load(model) if isinstance(model, Path) else model
+    changed = reshaped(proto, shapes, None)
+    if isinstance(model, Path) and changed is proto:
+        yield model
+        return
     with tempfile.TemporaryDirectory(prefix="convc.") as folder:
         path = Path(folder) / "model.onnx"
-        onnx.save(model, path)
+        onnx.save(changed, path)
         yield path
 
 

@@ -92,7 +92,7 @@ def execute(arguments: argparse.Namespace) -> int:
         progress.detail(f"  {phase:<10} {taken:6.2f} s")
     if tuner:
         notes.append(f"tuned: {tuner.trials} candidates in {tuner.seconds:.0f} s, kernels {won(tuner.ratio)} in all")
-    for note in [*notes, *(report.summary() for report in checked)]:
+    for note in [*build.notes, *notes, *(report.summary() for report in checked)]:
         print(note)
     print(f"{output}: {megabytes(size)}, for {target.name}, in {seconds:.1f} s")
     return 0
@@ -142,18 +142,10 @@ def _verified(folder: Path, model: Path | onnx.ModelProto, arguments: argparse.N
     from convc.verify import Reference, VerificationError, verify
 
     executable = load(folder)
-    reference = Reference(model)
     reports = []
     for signature in executable.signatures:
-        reports.append(
-            verify(
-                executable.run,
-                reference,
-                signature,
-                samples=arguments.samples,
-                seed=arguments.seed,
-            )
-        )
+        reference = Reference(model, shapes={name: shape for name, shape, _ in signature})
+        reports.append(verify(executable.run, reference, signature, samples=arguments.samples, seed=arguments.seed))
         if not reports[-1].passed:
             raise VerificationError(f"{reports[-1].summary()}; build it with --no-verify, then convc verify --bisect")
     return max(reports, key=lambda report: report.error)
@@ -167,5 +159,6 @@ def _facts(output: Path, build: Build, checked: Sequence[Report], seconds: float
         "bytes": size,
         "seconds": seconds,
         "phases": build.times,
+        "notes": build.notes,
         "verified": checked[0].to_dict() if checked else None,
     }

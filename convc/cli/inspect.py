@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convc.cli.arguments import add_json, add_shape, is_artifact, shapes
-from convc.cli.show import megabytes, print_json, print_table, sizes
-
-if TYPE_CHECKING:
-    from xdsl.dialects.builtin import ModuleOp
-
-    from convc.ir.dialect import CompilerContext
+from convc.cli.show import megabytes, print_json, print_table
 
 HELP = "tabulate a model's layers, or an artifact's kernels"
 EXAMPLE = "convc inspect model.onnx --shape input=1x3x224x224"
@@ -38,80 +34,73 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _model(arguments: argparse.Namespace) -> dict[str, Any]:
-    from convc.frontends.onnx import import_model
+    from convc.frontends.onnx.summary import summarise
     from convc.frontends.source import load_source
-    from convc.ir.dialect import CompilerContext
-    from convc.ir.signature import input_signature, output_signature
 
-    context = CompilerContext()
     source = load_source(arguments.path)
-    module = import_model(source.model, context, source.shapes(shapes(arguments.shape))[0])
-    layers = _layers(module, context)
+    found = summarise(source.model, source.shapes(shapes(arguments.shape))[0])
     return {
         "model": str(arguments.path),
-        "inputs": [_tensor(*entry) for entry in input_signature(module)],
-        "outputs": [_tensor(*entry) for entry in output_signature(module)],
-        "layers": layers,
-        "parameters": sum(layer["parameters"] for layer in layers),
-        "weight_bytes": context.weights.nbytes,
-        "macs": sum(layer["macs"] for layer in layers),
+        "inputs": [_tensor(*entry) for entry in found.inputs],
+        "outputs": [_tensor(*entry) for entry in found.outputs],
+        "layers": [asdict(layer) for layer in found.layers],
+        "operators": dict(Counter(layer.type for layer in found.layers).most_common()),
+        "folded": dict(found.folded.most_common()),
+        "parameters": found.parameters,
+        "weight_bytes": found.weight_bytes,
+        "macs": found.macs,
+        "notes": found.notes,
+        "problem": found.problem or None,
+        "needs": found.needs or None,
     }
 
 
-def _layers(module: ModuleOp, context: CompilerContext) -> list[dict[str, Any]]:
-    """A row an operation, in order; a weight that several share is counted where it is first used."""
-    from xdsl.dialects.func import ReturnOp
-
-    from convc.ir.attributes import shape_of
-    from convc.ir.data import ConstantOp, WeightOp
-    from convc.ir.elementwise import ElementwiseOp
-    from convc.ir.macs import macs
-    from convc.ir.text import main_function
-
-    counted: set[str] = set()
-    seen: Counter[str] = Counter()  # the printer numbers equal names in the same way
-    layers = []
-    for op in main_function(module).body.block.ops:
-        if isinstance(op, WeightOp | ConstantOp | ReturnOp):
-            continue
-        owners = [operand.owner for operand in op.operands]
-        keys = {owner.key for owner in owners if isinstance(owner, WeightOp)} - counted
-        counted |= keys
-        hint = op.results[0].name_hint or "value"
-        name = f"{hint}_{seen[hint]}" if seen[hint] else hint
-        seen[hint] += 1
-        layers.append(
-            {
-                "name": name,
-                "type": str(op.function) if isinstance(op, ElementwiseOp) else op.name.removeprefix("convc."),
-                "output": list(shape_of(op.results[0])),
-                "parameters": sum(context.weights[key].size for key in keys),
-                "macs": macs(op),
-            }
-        )
-    return layers
-
-
-def _tensor(name: str, shape: tuple[int, ...], dtype: object) -> dict[str, Any]:
-    return {"name": name, "shape": list(shape), "dtype": str(dtype)}
+def _tensor(name: str, shape: Sequence[int | None] | None, dtype: str) -> dict[str, Any]:
+    return {"name": name, "shape": shape, "dtype": dtype}
 
 
 def _print_model(found: dict[str, Any]) -> None:
     rows = [
-        (f"{layer['name']} ({layer['type']})", sizes(layer["output"]), f"{layer['parameters']:,}", f"{layer['macs']:,}")
+        (
+            f"{layer['name']} ({layer['type']})",
+            _dims(layer["output"]),
+            f"{layer['parameters']:,}",
+            _count(layer["macs"]),
+        )
         for layer in found["layers"]
     ]
     print_table(("layer (type)", "output shape", "parameters", "MACs"), rows, right=("parameters", "MACs"))
     print()
     _print_signature(found)
+    print(f"operators   {_histogram(found['operators'])}")
+    if found["folded"]:
+        print(f"at import   {_histogram(found['folded'])}")
     print(f"parameters  {found['parameters']:,} ({megabytes(found['weight_bytes'])})")
-    print(f"MACs        {found['macs']:,}")
+    print(f"MACs        {_count(found['macs'])}")
+    for note in found["notes"]:
+        print(f"note        {note}")
+    if found["needs"]:
+        print(f"needs       {found['needs']}")
+    print(f"compiles    {'no: ' + found['problem'] if found['problem'] else 'then' if found['needs'] else 'yes'}")
+
+
+def _dims(shape: Sequence[int | None] | None) -> str:
+    """(None, 3, 224, 224), as Keras has it."""
+    return "unknown" if shape is None else str(tuple(shape))
+
+
+def _count(number: int | None) -> str:
+    return "unknown" if number is None else f"{number:,}"
+
+
+def _histogram(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
 
 def _print_signature(found: dict[str, Any]) -> None:
     for what in ("inputs", "outputs"):
         for tensor in found[what]:
-            print(f"{what[:-1]:<10}  {tensor['name']}: {sizes(tensor['shape'])} {tensor['dtype']}")
+            print(f"{what[:-1]:<10}  {tensor['name']}: {_dims(tensor['shape'])} {tensor['dtype']}")
 
 
 def _artifact(path: Path) -> dict[str, Any]:

@@ -44,9 +44,9 @@ def execute(arguments: argparse.Namespace) -> int:
     with progress.steps() as show:
         show("loading the model in onnxruntime")
         model = load_source(arguments.model).model
-        reference = Reference(model)
         reports = []
         for signature in executable.signatures:
+            reference = Reference(model, shapes={name: shape for name, shape, _ in signature})
             reports.append(
                 verify(
                     executable.run,
@@ -77,14 +77,16 @@ def _first_wrong(
 ) -> Finding | None:
     import onnx
 
+    from convc.frontends.onnx.reshaping import reshaped
     from convc.targets.target import Target
     from convc.verify import bisect
 
     signature = executable.inputs
+    shapes = {name: shape for name, shape, _ in signature}
     target = Target.from_dict(executable.manifest["target"])
     with tempfile.TemporaryDirectory(prefix="convc.") as folder:
-        build = _builder(Path(folder), target, {name: shape for name, shape, _ in signature})
-        proto = onnx.load(model) if isinstance(model, Path) else model
+        build = _builder(Path(folder), target, shapes)
+        proto = reshaped(onnx.load(model) if isinstance(model, Path) else model, shapes, None)
         return bisect(proto, build, signature, seed=seed, on_step=show)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from convc.frontends.onnx.precision import HALVES, half_outputs, in_single_precision
+from convc.frontends.onnx.reshaping import reshaped
 
 
 class ReferenceFailure(Exception):
@@ -16,8 +17,9 @@ class ReferenceFailure(Exception):
 
 
 class Reference:
-    """A model in onnxruntime. `outputs` names intermediate values to return in place of the model's outputs;
-    `optimise` turns its graph optimisations on, for timings; `threads` 0 means one a core.
+    """A model in onnxruntime. `shapes` are those of inputs, which may differ from what the model declares; `outputs`
+    names intermediate values to return in place of the model's outputs; `optimise` turns its graph optimisations on,
+    for timings; `threads` 0 means one a core.
 
     What the model has in half precision is computed in single precision, as convc does; for timings as it is."""
 
@@ -25,6 +27,7 @@ class Reference:
         self,
         model: str | Path | onnx.ModelProto,
         *,
+        shapes: Mapping[str, Sequence[int]] | None = None,
         outputs: Sequence[str] = (),
         optimise: bool = False,
         threads: int = 0,
@@ -43,11 +46,12 @@ class Reference:
         """The half-precision types of outputs that onnxruntime computes in single precision."""
         try:
             proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)
-            selected = select_outputs(proto, outputs)
+            selected = select_outputs(reshaped(proto, shapes or {}, folder), outputs)
             changed = selected if optimise else in_single_precision(selected, folder, border=False)
             if changed is not selected:
                 self._rounded = half_outputs(selected)
             source = str(model) if changed is proto and folder is not None else changed.SerializeToString()
+            del proto, selected, changed  # which hold the weights, as the session is about to
             self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ReferenceFailure(f"onnxruntime cannot load the model: {_first_line(error)}") from error

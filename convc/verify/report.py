@@ -23,6 +23,8 @@ Measured on ten networks: convc and onnxruntime differ by 1.0 to 2.2 of them."""
 
 Network = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 """Arrays by name in, arrays by name out."""
+Draw = Callable[["Signature", int], Mapping[str, np.ndarray]]
+"""The inputs of a signature for a seed."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,10 @@ def verify(
     samples: int = 3,
     seed: int = 0,
     tolerance: float = TOLERANCE,
+    draw: Draw = random_inputs,
     on_sample: Callable[[int], None] = lambda seed: None,
 ) -> Report:
-    """Run both on inputs of `samples` seeds from `seed` on, and compare every output of the reference.
+    """Run both on inputs drawn with `samples` seeds from `seed` on, and compare every output of the reference.
 
     An error above the tolerance passes if the model amplifies rounding to that degree (`NOISE_FACTOR`). Raises whatever
     either of them raises.
@@ -113,7 +116,7 @@ def verify(
     worst: dict[str, _Worst] = {}
     for each in range(seed, seed + samples):
         on_sample(each)
-        inputs = random_inputs(signature, each)
+        inputs = draw(signature, each)
         got, expected = network(inputs), reference(inputs)
         for name, array in expected.items():
             found = compare(np.asarray(got[name]), array) if name in got else Difference(np.inf, "is missing")
@@ -124,7 +127,7 @@ def verify(
         array, difference = case.expected, case.difference
         passed, noise = difference.within(max(tolerance, _unit(array.dtype))), None
         if not passed and not difference.problem:
-            noise = _noise(reference, random_inputs(signature, case.seed), name)
+            noise = _noise(reference, draw(signature, case.seed), name)
             passed = difference.error <= NOISE_FACTOR * noise
         outputs.append(
             OutputReport(name, array.shape, str(array.dtype), difference.error, passed, difference.problem, noise)

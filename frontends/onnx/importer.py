@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from math import prod
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -42,12 +43,13 @@ from convc.frontends.onnx.calls import called, local_functions
 from convc.frontends.onnx.folding import Evaluator, evaluates
 from convc.frontends.onnx.inputs import MAX_ELEMENTS, input_types
 from convc.frontends.onnx.loading import check, load, opsets
-from convc.frontends.onnx.precision import halves, in_single_precision
+from convc.frontends.onnx.precision import in_single_precision, note
 from convc.frontends.onnx.problem import ImportProblem
 from convc.frontends.onnx.refusals import Refusals
 from convc.frontends.onnx.registry import MustBeKnown, Node, Value, find_converter, static_dtype, static_shape
 from convc.frontends.onnx.schemas import check_node, function_body, has_function_body
 from convc.frontends.onnx.scope import Known, Refused, Scope, names_read, refused
+from convc.frontends.onnx.sizes import Sizes, contradicted, declared_as, text
 from convc.frontends.onnx.tensors import Initializers
 from convc.ir.attributes import element_type, tensor
 from convc.ir.data import ConstantOp, WeightOp
@@ -64,7 +66,8 @@ def import_model(
 ) -> ModuleOp:
     """The module of an ONNX model, its weights put into the context's store.
 
-    `shapes` gives inputs their shapes where the model leaves them symbolic. `constants` are inputs whose values are
+    `shapes` gives inputs their shapes where the model leaves them symbolic, or others than it declares where its graph
+    allows them. `constants` are inputs whose values are
     known now: they leave the signature. Raises ImportProblem.
     """
     folder = None
@@ -75,10 +78,12 @@ def import_model(
         path = Path(model)
         folder, name = path.parent, path.stem
         model = load(path)
-    if found := halves(model):
-        context.notes.append(f"{' and '.join(found)} in the model computed in float32")
+    context.notes += note(model)
     single = in_single_precision(model, folder)
     return Importer(single, context, folder).module(name, shapes or {}, constants or {})
+
+
+Shapes: TypeAlias = Mapping[str, Sequence[int]]
 
 
 class Importer:
@@ -92,17 +97,46 @@ class Importer:
         self._evaluator = Evaluator(folder)
         self._refusals = Refusals()
         self._block = Block()
+        self._sizes: Sizes | None = None
+        self.scope: Scope | None = None
+        """The values of the graph, once its inputs have shapes; also of one that cannot be imported as a whole."""
         self._materialised: dict[int, tuple[np.ndarray, SSAValue]] = {}
         self._names: dict[int, tuple[np.ndarray, str]] = {}
 
-    def module(self, name: str, shapes: Mapping[str, Sequence[int]], constants: Mapping[str, np.ndarray]) -> ModuleOp:
+    def module(self, name: str, shapes: Shapes, constants: Mapping[str, np.ndarray]) -> ModuleOp:
         """The module, called `name`. Raises ImportProblem."""
-        graph = self._model.graph
-        scope = self._scope(graph, opsets(self._model))
+        given = {**shapes, **{name: np.shape(array) for name, array in constants.items()}}
+        declared = contradicted(self._model, given)
+        if declared:
+            # What its sizes were is known of the model as it is declared, whether or not all of it can be imported.
+            before = Importer(self._model, CompilerContext(), self._folder)
+            others = {name: array for name, array in constants.items() if name not in declared}
+            self._sizes = Sizes(before._imported({**shapes, **declared}, others)[0])
+        try:
+            return self._module(name, shapes, constants)
+        except ImportProblem as error:
+            for input_, shape in declared.items():
+                said = f"input '{input_}' is declared as {text(shape)}, the graph does not take {text(given[input_])}"
+                raise ImportProblem(f"{said}: {error}", error.inputs) from error.__cause__
+            raise
+
+    def sizes(self, shapes: Shapes) -> dict[str, list[int]]:
+        """The sizes that nodes have at other input shapes than those declared, by output. Raises ImportProblem."""
+        self.module("model", shapes, {})
+        return self._sizes.changed if self._sizes else {}
+
+    def _imported(self, shapes: Shapes, constants: Mapping[str, np.ndarray]) -> tuple[Scope, list[str]]:
+        """The scope of the whole graph, and the names of its inputs; what could not be imported is in `_refusals`."""
+        scope = self._scope(self._model.graph, opsets(self._model))
         inputs = self._bind_inputs(scope, shapes, constants)
+        self.scope = scope
         self._convert(scope)
+        return scope, inputs
+
+    def _module(self, name: str, shapes: Shapes, constants: Mapping[str, np.ndarray]) -> ModuleOp:
+        scope, inputs = self._imported(shapes, constants)
         self._refusals.raise_any(inputs)
-        outputs = list(dict.fromkeys(output.name for output in graph.output))
+        outputs = list(dict.fromkeys(output.name for output in self._model.graph.output))
         results = [self._output(name, scope) for name in outputs]
         self._block.add_op(ReturnOp(*results))
         types = ([argument.type for argument in self._block.args], [result.type for result in results])
@@ -123,13 +157,14 @@ class Importer:
         except ValueError as error:
             raise ImportProblem(f"output '{name}': {error}") from None
 
-    def _bind_inputs(
-        self, scope: Scope, shapes: Mapping[str, Sequence[int]], constants: Mapping[str, np.ndarray]
-    ) -> list[str]:
+    def _bind_inputs(self, scope: Scope, shapes: Shapes, constants: Mapping[str, np.ndarray]) -> list[str]:
         """Make arguments of the inputs; the names of those that the signature keeps."""
         # Up to IR version 3 weights are listed among the inputs; later, a listed weight is a default, which is taken.
         values = [value for value in self._model.graph.input if value.name not in scope.initializers]
         shapes = {**shapes, **{name: np.shape(array) for name, array in constants.items()}}
+        if self._sizes:
+            declared = contradicted(self._model, shapes)
+            values = [declared_as(v, shapes[v.name]) if v.name in declared else v for v in values]
         for name, type_ in input_types(values, shapes, scope.initializers).items():
             if name in constants:
                 expected, array = to_numpy(element_type(type_)), np.asarray(constants[name])
@@ -211,6 +246,8 @@ class Importer:
             converter = find_converter(node.domain, node.op_type)
             if branches or converter or evaluates(node) or has_function_body(node, opset):
                 check_node(node, opset)
+                if self._sizes and scope.outer is None and scope.attributes is None:
+                    inputs = self._sizes.fitted(node, inputs, scope)
                 return self._branch(node, inputs[0], scope) if branches else self._operator(node, inputs, opset, scope)
             self._refusals.unsupported(node)
         except Exception as error:  # a malformed node may trip its converter anywhere

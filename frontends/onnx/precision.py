@@ -32,6 +32,12 @@ def halves(model: onnx.ModelProto) -> list[str]:
     return [name for data_type, name in HALVES.items() if data_type in found]
 
 
+def note(model: onnx.ModelProto) -> list[str]:
+    """What the user should know of a model in half precision, in a line; nothing for others."""
+    found = halves(model)
+    return [f"{' and '.join(found)} in the model computed in float32"] if found else []
+
+
 def in_single_precision(model: onnx.ModelProto, folder: Path | None, *, border: bool = True) -> onnx.ModelProto:
     """The model with float32 in the place of half precision; itself if there is none in it. `folder` is where external
     data lies. Without a `border` inputs and outputs are float32 too. Raises ImportProblem for weights that cannot be

@@ -42,8 +42,8 @@ class Refusals:
         if isinstance(error, MustBeKnown):
             self._unknown += error.values
 
-    def raise_any(self, inputs: Sequence[str]) -> None:
-        """Raise one ImportProblem for all that was gathered, if anything was. `inputs` names the module's arguments."""
+    def message(self) -> str:
+        """All that was gathered, in one line; empty if nothing was."""
         parts = []
         if self._operators:
             listed = "; ".join(f"{name} ({_listed(nodes)})" for name, nodes in self._operators.items())
@@ -51,9 +51,13 @@ class Refusals:
         parts += list(self._nodes)[:_SHOWN]
         if (rest := len(self._nodes) - _SHOWN) > 0:
             parts.append(f"and {rest} more")
-        if parts:
+        return "; ".join(parts)
+
+    def raise_any(self, inputs: Sequence[str]) -> None:
+        """Raise one ImportProblem for all that was gathered, if anything was. `inputs` names the module's arguments."""
+        if message := self.message():
             wanted = (inputs[argument.index] for argument in _arguments(self._unknown))
-            raise ImportProblem("; ".join(parts), wanted) from self._cause
+            raise ImportProblem(message, wanted) from self._cause
 
 
 def _listed(nodes: list[str]) -> str:

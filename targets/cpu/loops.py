@@ -92,19 +92,25 @@ def reduction_loops(schedule: s_tir.Schedule, block: Any) -> tuple[list[Any], li
     )
 
 
-def local_tile(schedule: s_tir.Schedule, block: Any, unrolled_taps: int, inside: int = 0) -> None:
+def local_tile(
+    schedule: s_tir.Schedule,
+    block: Any,
+    unrolled_taps: int,
+    inside: int = 0,
+    loops: tuple[list[Any], list[Any]] | None = None,
+) -> None:
     """Make of a reduction block that was computed at a tile loop a register tile: its reduction loops, the last
     `unrolled_taps` unrolled, go outside its spatial ones, which are unrolled too, the innermost vectorised; but the
     last `inside` of them stay within all spatial loops but that. The buffer keeps the scope that it has: TVM puts
     buffers of less than 1 KiB on the stack only in the global scope, and LLVM moves those into registers. Elsewhere
-    each tile would ask the runtime for memory."""
-    spatial, taps = reduction_loops(schedule, block)
+    each tile would ask the runtime for memory. `loops` are those of `reduction_loops`, if they are in another order."""
+    spatial, taps = loops or reduction_loops(schedule, block)
     split = len(taps) - inside
     schedule.reorder(*taps[:split], *spatial[:-1], *taps[split:], spatial[-1])
     for loop in (*taps[len(taps) - unrolled_taps :], *spatial[:-1]):
         schedule.unroll(loop)
     schedule.vectorize(spatial[-1])
-    loops = schedule.get_loops(schedule.decompose_reduction(block, taps[0]))
-    for loop in loops[-len(spatial) : -1]:
+    first = schedule.get_loops(schedule.decompose_reduction(block, taps[0]))
+    for loop in first[-len(spatial) : -1]:
         schedule.unroll(loop)
-    schedule.vectorize(loops[-1])
+    schedule.vectorize(first[-1])

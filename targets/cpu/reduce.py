@@ -15,7 +15,7 @@ from typing import Any
 
 from tvm import s_tir, tirx
 
-from convc.ir.attributes import layout_of, shape_of
+from convc.ir.attributes import ReduceKind, layout_of, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.neural import ArgReduceOp, ReduceOp, SoftmaxOp
 from convc.targets.cpu.loops import (
@@ -33,6 +33,9 @@ from convc.targets.target import Target
 from convc.targets.template import Config
 
 Anchor = ReduceOp | SoftmaxOp | ArgReduceOp
+
+
+_SUMS = (ReduceKind.SUM, ReduceKind.MEAN, ReduceKind.SUM_SQUARE, ReduceKind.L1, ReduceKind.L2, ReduceKind.LOG_SUM)
 
 
 class BlockedReduce:
@@ -73,6 +76,8 @@ class BlockedReduce:
         tile = parallel(schedule, [batch, tiles, *spatial], prod(shape_of(op.x)), target)
         for block in _inner_blocks(schedule):
             schedule.compute_at(block, tile, preserve_unit_loops=True)
+            if len(over := reduction_loops(schedule, block)[1]) > 1 and op.kind.data in _SUMS:
+                block = _by_rows(schedule, block, over[0])
             local_tile(schedule, block, unrolled_taps=0)
         schedule.unroll(inner)
         vectorize(schedule, lanes, target, dtype_of(op.result))
@@ -126,6 +131,16 @@ class RowReduce:
         else:
             _schedule_rows(schedule, rows, lanes, target)
         return schedule.mod["main"]
+
+
+def _by_rows(schedule: s_tir.Schedule, block: Any, outer: Any) -> Any:
+    """Make a reduction one of the reductions over all but its outermost loop, whose block is returned. A sum of
+    thousands of elements, one after another, rounds off as much of each as the sum is larger: sums of sums do not."""
+    rows = schedule.rfactor(outer, 0)
+    *spatial, over = schedule.get_loops(block)[-len(schedule.get(block).iter_vars) :]
+    local_tile(schedule, block, unrolled_taps=0, loops=(spatial, [over]))
+    schedule.compute_at(rows, over, preserve_unit_loops=True)
+    return rows
 
 
 def _rows(op: Anchor) -> Rows:

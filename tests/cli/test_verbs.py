@@ -18,25 +18,6 @@ from onnx import TensorProto, helper, numpy_helper
 Convc = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def convc(tmp_path: Path) -> Convc:
-    """Runs `convc ARGUMENTS` in an empty folder."""
-
-    def run(*arguments: object, limit: int | None = None) -> subprocess.CompletedProcess[str]:
-        def no_more_than() -> None:
-            import resource
-
-            if limit is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-        command = [sys.executable, "-m", "convc", *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=no_more_than
-        )
-
-    return run
-
-
 def network(channels: int = 8, size: object = 6) -> onnx.ModelProto:
     """Two convolutions, the first rectified; [1, 3, size, size] -> [1, 8, size, size]."""
     generator = np.random.default_rng(0)
@@ -165,17 +146,6 @@ def test_verify_finds_a_build_of_another_model(convc: Convc, built: Path, tmp_pa
     done = convc("verify", built, "other.onnx")
     assert done.returncode == 1
     assert "output 'out' differs from onnxruntime's" in done.stdout
-
-
-def test_inspect_tabulates_models_and_artifacts(convc: Convc, built: Path, model: Path) -> None:
-    found = json.loads(convc("inspect", model, "--json").stdout)
-    assert [layer["type"] for layer in found["layers"]] == ["conv", "relu", "conv"]
-    assert found["parameters"] == 8 * 3 * 9 + 8 * 8
-    assert found["macs"] == 36 * (8 * 3 * 9 + 8 * 8)
-    assert "parameters" in convc("inspect", model).stdout
-    done = convc("inspect", built)
-    assert done.returncode == 0, done.stderr
-    assert "direct_conv" in done.stdout
 
 
 def test_targets_names_this_machine(convc: Convc) -> None:

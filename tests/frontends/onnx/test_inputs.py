@@ -50,7 +50,12 @@ def test_a_given_shape_of_another_rank_or_without_elements(refusal, model, given
 
 
 def test_a_given_shape_that_differs_from_the_declared(refusal, model):
-    assert refusal(model, shapes={"b": (2, 5)}) == "input 'b' has the shape Nx4, got 2x5"
+    """It is taken, and the others are what they were."""
+    assert shapes(model, a=(2, 5), b=(2, 5)) == [(2, 5), (2, 5), (1, 5)]
+    assert refusal(model, shapes={"a": (2, 4), "b": (2, 5)}) == (
+        "input 'b' is declared as 2x4, the graph does not take 2x5: node 'y' (Sum): shapes 2x4 and 2x5 do not broadcast"
+    )
+    assert refusal(model, shapes={"b": (2, 0)}) == "input 'b' has the shape Nx4, got 2x0"
 
 
 def test_a_shape_for_what_is_no_input(refusal, model, model_of):
@@ -68,8 +73,9 @@ def test_an_input_of_unknown_rank(refusal, model_of):
     assert shapes(model, x=(2, 3)) == [(2, 3)]
 
 
-def test_axes_of_no_name_and_of_size_0_are_symbolic(refusal, model_of):
-    model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": (None, 0, 3)}, ["y"])
+@pytest.mark.parametrize("unknown", [0, -1])
+def test_axes_of_no_name_and_of_no_size_are_symbolic(refusal, model_of, unknown):
+    model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": (None, unknown, 3)}, ["y"])
     assert refusal(model) == "input 'x' has the symbolic shape ?x?x3: fix it with --shape x=1x1x3"
     assert shapes(model, x=(1, 2, 3)) == [(1, 2, 3)]
 

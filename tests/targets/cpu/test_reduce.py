@@ -136,6 +136,16 @@ def test_every_kind_of_reduction_in_blocks(kind, template, build_kernel, check):
     check(blocked(build_kernel, "channels that fill no block", kind), template, [x])
 
 
+@pytest.mark.parametrize("shape", [(1, 16, 200, 200), (1, 16, 40, 30, 30)])
+def test_sums_of_many_elements_are_as_exact_as_those_of_rows(shape, build_kernel, check):
+    """One after another, 40,000 numbers of one sign lose 1e-5 of their sum."""
+    layout = f"NC{'DHW'[5 - len(shape) :]}16c"
+    axes = range(2, len(shape))
+    kernel = build_kernel([(shape, "float32", layout)], lambda x: ReduceOp(ReduceKind.MEAN, x, axes).result, layout)
+    x = np.random.default_rng(0).random(shape, np.float32) + 1
+    check(kernel, BlockedReduce(), [x], tolerance=1e-6)
+
+
 def test_functions_of_zero_that_are_not_zero_leave_the_padding_alone(build_kernel, check):
     def epilogue(y):
         return ElementwiseOp(Fn.SIGMOID, y).result
