@@ -21,7 +21,6 @@ from convc.targets.target import Target, parse_target
 from convc.tuning import remote
 from convc.tuning.database import Database
 from convc.tuning.remote import Remote, address
-from convc.tuning.session import Session
 from convc.tuning.tuner import Budget
 
 KEY = "bench"
