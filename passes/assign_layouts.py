@@ -4,8 +4,8 @@
 
 A kernel is blocked or plain as a whole. Convolutions decide for themselves (`_wants_blocks`), and pools of enough
 channels are blocked; spatial reductions and injective kernels can be either and follow the larger part of what they
-read, so that no layout changes inside the body of a network; all else is plain. `convc.relayout` is put on the edges that still differ, once
-for each value and layout; on weights it is packed away by `prepack-weights`.
+read, so that no layout changes inside the body of a network; all else is plain. `convc.relayout` is put on the edges
+that still differ, once for each value and layout; on weights it is packed away by `prepack-weights`.
 
 The decision is one forward sweep (`_decide`); a global choice would replace that function only.
 """

@@ -20,8 +20,8 @@ from convc.pipeline import Build
 from convc.runtime import load
 from convc.targets.measurements import TuningError
 from convc.targets.target import Target, parse_target
-from convc.tuning.session import Session, side_by_side
 from convc.tuning.processes import FORK, Child
+from convc.tuning.session import Session, side_by_side
 from convc.tuning.summary import choices, rows
 from convc.tuning.tuner import Budget, Tuner
 from convc.verify import Reference, verify
