@@ -20,9 +20,10 @@ from convc.pipeline import Build
 from convc.runtime import load
 from convc.targets.measurements import TuningError
 from convc.targets.target import Target, parse_target
-from convc.tuning.session import Session, side_by_side
 from convc.tuning.processes import FORK, Child
+from convc.tuning.session import Session, side_by_side
 from convc.tuning.summary import choices, rows
+from convc.tuning.supervising import supervise
 from convc.tuning.tuner import Budget, Tuner
 from convc.verify import Reference, verify
 
@@ -137,7 +138,8 @@ def test_kill_at_ten_random_moments_of_tuning_loses_nothing(convolutions: Any, s
             if tuner.trials:
                 told.send(tuner.trials)
 
-        session(convolutions(size), Budget(), report=report).run()
+        machines = [supervise]  # this one, but shares of the time by the model: no profile, which takes long
+        session(convolutions(size), Budget(), machines=machines, report=report).run()
 
     for kill in range(10):
         before = recorded(path) if kill else {}
