@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from convc.pipeline import Build
 from convc.runtime import load
 from convc.targets.measurements import TuningError
 from convc.targets.target import Target, parse_target
+from convc.tuning import tuner as tuner_module
+from convc.tuning.job import Finding, Job
 from convc.tuning.processes import FORK, Child
 from convc.tuning.session import Session, side_by_side
 from convc.tuning.summary import choices, rows
@@ -84,6 +87,17 @@ def test_nothing_is_measured_twice_and_no_more_than_asked_for(convolutions: Any,
 def test_the_time_is_kept(convolutions: Any, session: Any) -> None:
     tuner = session(convolutions(), Budget(seconds=0.001)).run()
     assert tuner.trials == 0
+
+
+def test_a_machine_that_never_answers_does_not_outlast_the_time(
+    monkeypatch: pytest.MonkeyPatch, product: Any, session: Any
+) -> None:
+    def silent(job: Job, library: Path) -> Iterator[Finding]:
+        signal.pause()
+        yield Finding(0, "ok", 1.0)
+
+    monkeypatch.setattr(tuner_module, "_GRACE", 0.0)
+    assert session(product(), Budget(seconds=2.0), machines=[silent]).run().trials == 0
 
 
 def test_another_machine_is_refused_in_one_line(product: Any, tmp_path: Path) -> None:
