@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ from convc.pipeline import Build
 from convc.runtime import load
 from convc.targets.measurements import TuningError
 from convc.targets.target import Target, parse_target
+from convc.tuning import tuner as tuner_module
+from convc.tuning.job import Finding, Job
 from convc.tuning.processes import FORK, Child
 from convc.tuning.session import Session, side_by_side
 from convc.tuning.summary import choices, rows
+from convc.tuning.supervising import supervise
 from convc.tuning.tuner import Budget, Tuner
 from convc.verify import Reference, verify
 
@@ -85,6 +89,17 @@ def test_the_time_is_kept(convolutions: Any, session: Any) -> None:
     assert tuner.trials == 0
 
 
+def test_a_machine_that_never_answers_does_not_outlast_the_time(
+    monkeypatch: pytest.MonkeyPatch, product: Any, session: Any
+) -> None:
+    def silent(job: Job, library: Path) -> Iterator[Finding]:
+        signal.pause()
+        yield Finding(0, "ok", 1.0)
+
+    monkeypatch.setattr(tuner_module, "_GRACE", 0.0)
+    assert session(product(), Budget(seconds=2.0), machines=[silent]).run().trials == 0
+
+
 def test_another_machine_is_refused_in_one_line(product: Any, tmp_path: Path) -> None:
     other = "cpu:cortex-a76" if os.uname().machine == "x86_64" else "cpu:haswell"
     made = Session(product(), [{}], parse_target(other), 1, tmp_path / "tuning.db", Budget())
@@ -137,7 +152,8 @@ def test_kill_at_ten_random_moments_of_tuning_loses_nothing(convolutions: Any, s
             if tuner.trials:
                 told.send(tuner.trials)
 
-        session(convolutions(size), Budget(), report=report).run()
+        machines = [supervise]  # this one, but shares of the time by the model: no profile, which takes long
+        session(convolutions(size), Budget(), machines=machines, report=report).run()
 
     for kill in range(10):
         before = recorded(path) if kill else {}
