@@ -10,11 +10,13 @@ import os
 import random
 import re
 import sys
-import warnings
 from collections import Counter
 from functools import cache, partial
 
 import pytest
+
+# numpy's, of what onnx's references compute when its tests are loaded
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:onnx")
 
 # The operators that CNNs meet.
 PROFILE = """
@@ -85,8 +87,7 @@ def suites():
 
     from convc.onnx_backend import ConvcBackend
 
-    with warnings.catch_warnings(action="ignore"):  # numpy's, of what onnx's references compute
-        classes = onnx.backend.test.BackendTest(ConvcBackend, __name__).test_cases
+    classes = onnx.backend.test.BackendTest(ConvcBackend, __name__).test_cases
     return {kind: classes[name] for kind, name in KINDS.items()}
 
 
