@@ -106,12 +106,19 @@ def _gelu_tanh(x: Any) -> Any:
 
 
 def _elu(x: Any, alpha: float) -> Any:
-    return tirx.Select(x > 0.0, x, _like(x, alpha) * _expm1_below(_at_most(x, _like(x, 0))))
+    return _or_below(x, _like(x, alpha) * _expm1_below(_at_most(x, _like(x, 0))))
 
 
 def _celu(x: Any, alpha: float) -> Any:
     negative = _expm1_below(_at_most(x, _like(x, 0)) * _like(x, 1 / alpha))
-    return tirx.Select(x > 0.0, x, _like(x, alpha) * negative)
+    return _or_below(x, _like(x, alpha) * negative)
+
+
+def _or_below(x: Any, value: Any) -> Any:
+    """x above 0, else the value, which is named: names inside of a choice TVM binds twice where another has a name."""
+    let = Lets()
+    value = let(value)
+    return let.result(tirx.Select(x > 0.0, x, value))
 
 
 def _sign(x: Any) -> Any:

@@ -7,6 +7,8 @@ from xdsl.dialects.builtin import f32
 from convc.ir.attributes import tensor
 from convc.ir.data import CastOp, ConcatOp, ConstantOp, PadOp
 from convc.ir.dtypes import from_numpy, is_storage, to_numpy
+from convc.ir.elementwise import ElementwiseOp
+from convc.ir.functions import FUNCTIONS, Fn
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.injective import Injective
 
@@ -81,3 +83,14 @@ def test_what_moves_data_moves_them(dtype, build_kernel, run_kernel):
     expected = [0.5, 0.5, *x.astype(np.float32), 1, 1, 1]
     expected = np.array(expected, np.float32).astype(actual.dtype)
     np.testing.assert_array_equal(actual.astype(np.float32), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("fn", [Fn.CELU, Fn.ELU, Fn.SELU])
+def test_a_choice_with_names_of_its_own_is_rounded(fn, build_kernel, run_kernel):
+    def body(x):
+        return CastOp(ElementwiseOp(fn, x, **FUNCTIONS[fn].params).result, from_numpy("bfloat16")).result
+
+    x = np.linspace(-4, 4, 16, dtype=np.float32)
+    (actual,) = run_kernel(build_kernel([(x.shape, "float32")], body), Injective(), [x])
+    expected = FUNCTIONS[fn].numpy(x.astype(np.float64), **FUNCTIONS[fn].params)
+    np.testing.assert_allclose(actual.astype(np.float64), expected, rtol=2**-8)  # half a unit in the last place
