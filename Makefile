@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-slow lint format typecheck clean
+.PHONY: help demo test test-slow conformance lint format typecheck clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,10 +17,13 @@ demo: .venv/.made ## build, verify and benchmark the shipped model and a ResNet-
 	$(BIN)/python examples/demo.py
 
 test: .venv/.made ## run the tests (the slow sweeps left out)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 test-slow: .venv/.made ## run the slow sweeps; CONVC_ZOO=DIR and CONVC_TRAINED=DIR add the models in folders
 	$(BIN)/pytest -m slow
+
+conformance: .venv/.made ## run all of ONNX's backend tests that apply, and count them
+	$(BIN)/pytest -m slow tests/conformance
 
 lint: .venv/.made ## ruff: style and likely bugs
 	$(BIN)/ruff check .

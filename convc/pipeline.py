@@ -2,7 +2,7 @@
 
     import    ONNX -> a module of graph operations, its weights in the store beside it
     simplify  canonical forms, constants folded, batch-norms and scales folded into convolutions
-    fuse      every operation into a kernel, with what it can share registers with
+    fuse      every operation into a kernel, with what it can share registers with; few outputs by sums of taps
     layouts   channels in blocks of a vector, weights packed at compile time
     select    a schedule template and its configuration for each kernel
     lower     where every operand lies, a scheduled function for each distinct kernel
@@ -49,9 +49,10 @@ def phases(level: int, target: Target, choices: str = "") -> list[tuple[str, str
         "prepack-weights,outline-relayouts,find-views"
     )
     choices = choices if level >= 3 else " template=generic"
+    fuse = f"fuse{{channel_block={target.lanes()}}}" if level >= 2 else "fuse{mode=single}"
     return [
         *([("simplify", simplify)] if level >= 1 else []),
-        ("fuse", f"fuse{{channel_block={target.lanes()}}}" if level >= 2 else "fuse{mode=single}"),
+        ("fuse", f"sum-taps{{channel_block={target.lanes()}}},{fuse}" if level >= 3 else fuse),
         *([("layouts", layouts)] if level >= 3 else []),
         ("select", f'select{{target="{target.name}"{choices}}}'),
     ]

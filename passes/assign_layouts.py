@@ -2,10 +2,10 @@
 
     kernel(x: NCHW, w: OIHW) { conv }  =>  kernel(x: NCHW8c, w: OIHW8i8o) { conv }
 
-A kernel is blocked or plain as a whole. Convolutions decide for themselves (`_wants_blocks`); pools, spatial
-reductions and injective kernels can be either and follow the larger part of what they read, so that no layout
-changes inside the body of a network; all else is plain. `convc.relayout` is put on the edges that still differ, once
-for each value and layout; on weights it is packed away by `prepack-weights`.
+A kernel is blocked or plain as a whole. Convolutions decide for themselves (`_wants_blocks`), and pools of enough
+channels are blocked; spatial reductions and injective kernels can be either and follow the larger part of what they
+read, so that no layout changes inside the body of a network; all else is plain. `convc.relayout` is put on the edges
+that still differ, once for each value and layout; on weights it is packed away by `prepack-weights`.
 
 The decision is one forward sweep (`_decide`); a global choice would replace that function only.
 """
@@ -71,6 +71,8 @@ def _decide(kernel: KernelOp, blocked: set[SSAValue], block: int) -> bool:
         return _wants_blocks(anchor, block)
     if not all(_indifferent(op, block) for op in kernel.ops) or not kernel.ops:
         return False
+    if isinstance(anchor, PoolOp) and shape_of(anchor.x)[1] >= block:  # no template has windows in plain layout
+        return True
     reads = [value for value in kernel.inputs if len(shape_of(value)) == len(shape_of(kernel.yielded[0]))]
     size = {True: 0, False: 0}
     for value in reads:

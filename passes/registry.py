@@ -24,6 +24,7 @@ PASSES: Mapping[str, Callable[[], type[ModulePass]]] = {
     "outline-relayouts": _lazy("passes.outline_relayouts", "OutlineRelayouts"),
     "prepack-weights": _lazy("passes.prepack_weights", "PrepackWeights"),
     "recognise-activations": _lazy("passes.recognise_activations", "RecogniseActivations"),
+    "sum-taps": _lazy("passes.sum_taps", "SumTaps"),
     "select": _lazy("targets.select", "Select"),
 }
 """In the order of the alphabet; `convc.pipeline` has the order in which they run."""

@@ -26,9 +26,10 @@ from convc.ir.neural import (
     ReduceOp,
     SoftmaxOp,
 )
+from convc.ir.ordering import ArgPoolOp
 from convc.targets.emit import Emitter, Index, dtype_of
 from convc.targets.functions import apply
-from convc.targets.reducers import ADD, MAXIMUM, reduction, window_axes
+from convc.targets.reducers import ADD, MAXIMUM, MINIMUM, reduction, window_axes
 from convc.targets.rows import arg_reduce, reduce, softmax
 
 
@@ -153,6 +154,35 @@ def pool(emitter: Emitter, op: PoolOp) -> te.Tensor:
     return tensor
 
 
+def arg_pool(emitter: Emitter, op: ArgPoolOp) -> None:
+    """Blocks `extreme`, the largest element of each window, and `place`, the first position in x that it is at: the
+    last one of all where none is, which happens around NaN."""
+    shape, extents = shape_of(op.x), shape_of(op.result)
+    sizes, lowest = op.kernel.get_values(), MAXIMUM.identity(dtype_of(op.x))
+
+    def tap(index: Index, axes: Sequence[Any]) -> list[Any]:
+        geometry = zip(index[2:], op.strides.get_values(), axes, op.dilations.get_values(), op.pads.get_values())
+        return [*index[:2], *(i * s + k * d - p for i, s, k, d, p in geometry)]
+
+    taps, again = window_axes(emitter, sizes), window_axes(emitter, sizes)
+
+    def element(*index: Any) -> Any:
+        return MAXIMUM.reduce(padded(emitter, op.x, tap(index, taps), lowest, spatial_axes(op)), taps)
+
+    extreme = te.compute(extents, element, name="extreme")
+
+    def position(*index: Any) -> Any:
+        at, flat = tap(index, again), 0
+        for i, size in zip(at, shape, strict=True):
+            flat = flat * size + i
+        inside = [test for axis in spatial_axes(op) for test in (at[axis] >= 0, at[axis] < shape[axis])]
+        hit = tirx.all(*inside, padded(emitter, op.x, at, lowest, spatial_axes(op)) == extreme(*index))
+        return MINIMUM.reduce(tirx.Select(hit, flat, tirx.const(prod(shape) - 1, "int32")), again)
+
+    place = te.compute(extents, position, name="place")
+    emitter.bind_element(op.result, lambda index: tirx.Cast("int64", place(*(emitter.simplify(i) for i in index))))
+
+
 def bind_average(emitter: Emitter, op: PoolOp, tensor: te.Tensor) -> None:
     """Bind an average pool's result to the tensor of its sums over the number of elements in each window."""
     dtype = dtype_of(op.result)
@@ -242,12 +272,13 @@ def padded(
     return tirx.if_then_else(tirx.all(*conditions), value, outside)
 
 
-def spatial_axes(op: ConvOp | ConvTransposeOp | PoolOp) -> Sequence[int]:
+def spatial_axes(op: ConvOp | ConvTransposeOp | PoolOp | ArgPoolOp) -> Sequence[int]:
     """All axes but the batch and the channels."""
     return range(2, len(shape_of(op.x)))
 
 
 _ANCHORS: Mapping[type[Operation], Callable[[Any, Any], Any]] = {
+    ArgPoolOp: arg_pool,
     ArgReduceOp: arg_reduce,
     ConvOp: conv,
     ConvTransposeOp: conv_transpose,

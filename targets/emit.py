@@ -159,6 +159,11 @@ class Emitter:
         """`value` where the condition holds; it is not computed elsewhere, so it may read outside of memory there."""
         return tirx.if_then_else(condition, value, otherwise)
 
+    def named(self, value: Any, size: int | None = None) -> Any:
+        """A value that is used several times; an index into so many elements, if a size is given. Readers of flat
+        memory give it a name, even where an address uses it."""
+        return value
+
     def prim_func(self, outputs: Sequence[te.Tensor]) -> tirx.PrimFunc:
         """The unscheduled function: the kernel's operands, then its results."""
         function = te.create_prim_func([*self.args, *outputs])

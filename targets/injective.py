@@ -15,9 +15,11 @@ from convc.ir.dtypes import is_storage, to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.neural import BatchNormOp, LRNOp
+from convc.ir.sampling import GatherOp, GridSampleOp
 from convc.targets.functions import apply, truth
 from convc.targets.narrow import decode, encode, number
 from convc.targets.resize import read_resize
+from convc.targets.sampling import read_gather, read_grid_sample
 
 if TYPE_CHECKING:
     from convc.targets.emit import Emitter, Index
@@ -163,6 +165,8 @@ READERS: Mapping[type[Operation], Callable[[Any, Any, Any], Any]] = {
     CastOp: read_cast,
     ConcatOp: read_concat,
     ElementwiseOp: read_elementwise,
+    GatherOp: read_gather,
+    GridSampleOp: read_grid_sample,
     LRNOp: read_lrn,
     PadOp: read_pad,
     ReshapeOp: read_reshape,

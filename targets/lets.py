@@ -33,6 +33,11 @@ def _register() -> ir.Op:
 _OP = _register()
 
 
+def opaque(value: Any) -> Any:
+    """The value as one that is given a name."""
+    return tirx.call_intrin(value.ty.dtype, _OP, value)
+
+
 class Lets:
     """Collects `let name = value` around an expression. Without names a chain of functions, each using its operand
     k times, would be an expression of k**n nodes."""
@@ -46,7 +51,7 @@ class Lets:
         if isinstance(value, tirx.Var | tirx.FloatImm | tirx.IntImm) or str(value.ty.dtype) == "bool":
             return value
         name = tirx.Var("t", value.ty)
-        self._bound.append((name, tirx.call_intrin(value.ty.dtype, _OP, value)))
+        self._bound.append((name, opaque(value)))
         return name
 
     def result(self, body: Any) -> Any:

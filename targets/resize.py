@@ -36,9 +36,9 @@ _ROUNDING = {
 
 
 def read_resize(emitter: Emitter, op: ResizeOp, index: Index) -> Any:
-    """Raises NotImplementedError for `antialias`."""
+    """Raises NotImplementedError for `antialias`, which the ONNX frontend makes products of."""
     if op.antialias.value.data:
-        raise NotImplementedError("Resize with antialias is not supported")
+        raise NotImplementedError("convc.resize with antialias has no tensor expression")
     dtype = str(to_numpy(element_type(op.x)))
     weight_type = "float64" if dtype == "float64" else "float32"
     let = Lets()

@@ -145,7 +145,16 @@ def _verified(folder: Path, model: Path | onnx.ModelProto, arguments: argparse.N
     reports = []
     for signature in executable.signatures:
         reference = Reference(model, shapes={name: shape for name, shape, _ in signature})
-        reports.append(verify(executable.run, reference, signature, samples=arguments.samples, seed=arguments.seed))
+        reports.append(
+            verify(
+                executable.run,
+                reference,
+                signature,
+                samples=arguments.samples,
+                seed=arguments.seed,
+                nearby=reference.nearby,
+            )
+        )
         if not reports[-1].passed:
             raise VerificationError(f"{reports[-1].summary()}; build it with --no-verify, then convc verify --bisect")
     return max(reports, key=lambda report: report.error)

@@ -54,6 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
                     signature,
                     samples=arguments.samples,
                     seed=arguments.seed,
+                    nearby=reference.nearby,
                     on_sample=lambda seed: show(f"comparing on seed {seed}"),
                 )
             )

@@ -35,10 +35,9 @@ def _taps(op: GridSampleOp, at: np.ndarray, size: int) -> list[tuple[np.ndarray,
     """(position, weight) of each tap along an axis of so many elements; what lies outside has no weight."""
     aligned, padding = op.align_corners is not None, op.padding.data
     at = np.rint(at) if op.mode.data == "nearest" else at
-    # Coordinates outside are brought inside first, and taps still outside after that: as onnx's reference has it.
     low, high = (0.0, size - 1.0) if aligned else (-0.5, size - 0.5)
-    if padding == "border":
-        at = np.where((at < low) | (at > high), np.clip(at, 0, size - 1), at)
+    if padding == "border":  # all taps of what is farther outside are the border; infinities have no fraction
+        at = np.clip(at, -2, size + 1)
     elif padding == "reflection":
         at = _reflected(at, low, high)
     base = np.floor(at)

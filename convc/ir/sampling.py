@@ -92,4 +92,6 @@ class GridSampleOp(TensorOp):
                 raise ValueError(f"expected {what} to be one of {', '.join(known)}, got {given.data}")
         if not is_float(element_type(self.grid)):
             raise ValueError(f"expected floats as coordinates, got {element_type(self.grid)}")
+        if self.mode.data != "nearest" and not is_float(element_type(self.x)):
+            raise ValueError(f"expected floats to interpolate between, got {element_type(self.x)}")
         return shapes.grid_sample(shape_of(self.x), shape_of(self.grid))

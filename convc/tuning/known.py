@@ -31,6 +31,14 @@ def known_choices(target: Target, threads: int, path: Path | None = None) -> dic
     return {key: Record(template, config, "ok", ns) for key, (template, config, ns) in entries.items()}
 
 
+def check_export(path: Path) -> None:
+    """Raises TuningError or OSError where `export` could not write into a file."""
+    if path.exists():
+        _read(path)
+    elif not path.absolute().parent.is_dir():
+        raise TuningError(f"cannot export to {path}: {path.parent} is no folder")
+
+
 def export(path: Path, target: Target, threads: int, choices: Iterable[tuple[str, Record]]) -> None:
     """Write choices, given with their kernels' texts, into a file; what it knows of other kernels, processors and
     numbers of threads stays. Raises TuningError for a file of another kind."""

@@ -53,13 +53,18 @@ class Child:
         return lines[-1] if lines else f"exit status {code}"
 
 
+def end_with_parent() -> None:
+    """Let the system end this process when its parent ends, however that comes about."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _run(function: Callable[..., None], arguments: tuple[Any, ...], messages: int, parent: int) -> None:
     """In the child: no interrupts, which are for the parent to handle, no core dumps, no life after the parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     if os.getppid() != parent:
         os._exit(1)
     faulthandler.disable()

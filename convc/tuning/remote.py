@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from convc.tuning.job import Finding, Job
 MEASURE = "convc.tuning.measure"
 LIBRARY, JOB = "candidates.so", "job.npz"
 _ATTEMPTS = 3  # servers to ask, when some fail
+_PATIENCE = 120.0  # seconds to wait for a server that is free, or for the tracker
 
 
 def address(text: str) -> tuple[str, int]:
@@ -38,7 +41,9 @@ class Remote:
 
         host, port = self.tracker
         try:
-            servers = rpc.connect_tracker(host, port).summary()["server_info"]
+            with _patience():
+                socket.create_connection((host, port)).close()  # TVM would ask for a minute if nobody is there
+                servers = rpc.connect_tracker(host, port).summary()["server_info"]
         except (OSError, RuntimeError) as error:
             raise TuningError(f"no RPC tracker answers at {host}:{port}: {error}") from None
         found = [server for server in servers if server["key"] == f"server:{self.key}"]
@@ -52,8 +57,10 @@ class Remote:
 
         why = ""
         for _ in range(_ATTEMPTS):
+            self.machines()
             try:
-                session = rpc.connect_tracker(*self.tracker).request(self.key)
+                with _patience():
+                    session = rpc.connect_tracker(*self.tracker).request(self.key, max_retry=1)
                 session.upload(bytearray(library.read_bytes()), LIBRARY)
                 session.upload(bytearray(job.to_bytes()), JOB)
                 answer = json.loads(session.get_function(MEASURE)(json.dumps(self.target.to_dict()), JOB))
@@ -65,3 +72,14 @@ class Remote:
             yield from (Finding(**finding) for finding in answer["findings"])
             return
         raise TuningError(f"no server for '{self.key}' completed a measurement: {why}")
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """TVM waits for its tracker without end: give the sockets that it opens one."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

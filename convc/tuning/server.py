@@ -19,14 +19,16 @@ from platform import node
 from convc.runtime import lacking
 from convc.targets.measurements import TuningError
 from convc.tuning.job import Job
+from convc.tuning.processes import end_with_parent
 from convc.tuning.remote import LIBRARY, MEASURE, address
 from convc.tuning.supervising import supervise
 
 
 def register() -> None:
-    """Add the function to the sessions of this process."""
+    """Add the function to the sessions of this process, which TVM has started to serve."""
     import tvm_ffi
 
+    end_with_parent()
     tvm_ffi.register_global_func(MEASURE, _measure, override=True)
 
 

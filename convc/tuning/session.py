@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ from convc.verify.inputs import random_inputs
 if TYPE_CHECKING:
     import onnx
 
-_PROFILES = 5  # runs of the network, of which each kernel's median counts
+_PROFILES = 10  # runs of the network, of which each kernel's fastest counts: whatever else runs only adds to it
 _HANGS = 10.0  # seconds: no kernel of a network takes as long
 
 
@@ -111,7 +110,7 @@ def profiles(artifact: Path, threads: int) -> list[list[float]]:
         for signature in executable.signatures:
             inputs = random_inputs(signature, 0)
             runs = [executable.profile(inputs) for _ in range(_PROFILES)]
-            found.append([median(float(step.nanoseconds) for step in steps) for steps in zip(*runs)])
+            found.append([min(float(step.nanoseconds) for step in steps) for steps in zip(*runs)])
     return found
 
 

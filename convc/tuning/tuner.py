@@ -19,6 +19,7 @@ from convc.tuning.workloads import Workload
 _BATCH = 12  # candidates that are measured together: more would let the machine change between two turns
 _TICK = 0.25  # seconds between reports of progress
 _TRIAL_SECONDS = 0.5  # a first guess
+_GRACE = 30.0  # seconds beyond the budget for batches that have begun: a machine that is gone does not answer
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Tuner:
                 for worker in workers:
                     if worker.workload is None:
                         self._give(worker, {each.workload for each in workers})
-                if all(worker.workload is None for worker in workers):
+                late = self.seconds > self.budget.seconds + _GRACE
+                if late or all(worker.workload is None for worker in workers):
                     return
                 self._report(self, None)
                 for worker in wait(workers, _TICK):
@@ -132,10 +134,10 @@ class Tuner:
             return
 
     def _priority(self, number: int) -> tuple[int, float]:
-        """What templates propose goes before one step of the search, that before what has no alternative, then the
-        other steps; what takes much of the network's time before what takes little."""
+        """What templates propose goes before what has no alternative, which is to be checked all the same, and that
+        before the steps of the search; what takes much of the network's time before what takes little."""
         search = self.searches[number]
-        stage = 1 + 2 * self.steps[number] if search.tried else 2 if len(search.first) == 1 else 0
+        stage = 2 + self.steps[number] if search.tried else int(len(search.first) == 1)
         return stage, -search.workload.share
 
     def _room(self) -> int:

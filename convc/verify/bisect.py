@@ -90,7 +90,15 @@ class _Search:
         inputs = {value.name for value in model.graph.input}
         signature = [entry for entry in self.signature if entry[0] in inputs]
         network, reference = self.build(model, level), Reference(model)
-        report = verify(network, reference, signature, samples=1, seed=self.seed, tolerance=self.tolerance)
+        report = verify(
+            network,
+            reference,
+            signature,
+            samples=1,
+            seed=self.seed,
+            tolerance=self.tolerance,
+            nearby=reference.nearby,
+        )
         for output in report.outputs:
             if not output.passed:
                 return output.name, Difference(output.error, output.problem)

@@ -10,6 +10,7 @@ import onnx
 
 from convc.frontends.onnx.precision import DOUBLE, HALVES, half_outputs, halves, in_single_precision
 from convc.frontends.onnx.reshaping import reshaped
+from convc.verify.rounding import nearby_model
 
 
 class ReferenceFailure(Exception):
@@ -40,13 +41,13 @@ class Reference:
         options.intra_op_num_threads = threads
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
-        folder = None if isinstance(model, onnx.ModelProto) else Path(model).parent
-        if folder is not None:
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        self._model, self._shapes, self._threads = model, shapes, threads
         self._rounded: dict[str, np.dtype] = {}
         """The types of outputs that onnxruntime computes in single precision instead."""
         try:
-            proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)
+            proto, folder = _opened(model)
+            if folder is not None:
+                options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
             selected = select_outputs(reshaped(proto, shapes or {}, folder), outputs)
             changed = selected if optimise else in_single_precision(selected, folder, border=False)
             if changed is not selected:
@@ -68,6 +69,11 @@ class Reference:
             raise ReferenceFailure(f"onnxruntime cannot load the model: {_first_line(error)}") from error
         self.output_names = [output.name for output in self._session.get_outputs()]
 
+    def nearby(self, seed: int) -> Reference:
+        """The same with other last bits in its weights. Raises ReferenceFailure."""
+        model, folder = _opened(self._model)
+        return Reference(nearby_model(model, folder, seed), shapes=self._shapes, threads=self._threads)
+
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name. Raises ReferenceFailure."""
         if self._rounded or any(array.dtype.name in HALVES.values() for array in inputs.values()):
@@ -82,6 +88,13 @@ class Reference:
             raise ReferenceFailure(f"onnxruntime cannot run the model: {_first_line(error)}") from error
         named = zip(self.output_names, map(np.asarray, results), strict=True)
         return {name: array.astype(self._rounded.get(name, array.dtype)) for name, array in named}
+
+
+def _opened(model: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, Path | None]:
+    """The model, and the folder where its external data lies."""
+    if isinstance(model, onnx.ModelProto):
+        return model, None
+    return onnx.load(model, load_external_data=False), Path(model).parent
 
 
 def select_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:

@@ -36,6 +36,7 @@ from convc.frontends.onnx import (  # noqa: F401 - importing a family registers 
     quantisation,
     reduction,
     resize,
+    sampling,
     slicing,
 )
 from convc.frontends.onnx.calls import called, local_functions

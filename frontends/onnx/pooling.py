@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 from xdsl.ir import SSAValue
 
@@ -13,11 +14,11 @@ from convc.ir import shapes
 from convc.ir.attributes import PoolKind, ReduceKind
 from convc.ir.functions import Fn
 from convc.ir.neural import PoolOp
+from convc.ir.ordering import ArgPoolOp
 
 
 @converter("MaxPool", "AveragePool", "LpPool")
-def convert_pool(node: Node) -> SSAValue:
-    """A MaxPool's `storage_order` only orders its Indices, which convc does not compute."""
+def convert_pool(node: Node) -> list[SSAValue]:
     shape = node.shape(0)
     spatial = len(shape) - 2
     kernel = node.attribute("kernel_shape")
@@ -30,19 +31,32 @@ def convert_pool(node: Node) -> SSAValue:
     # The pads of an auto_pad make the windows fit exactly: nothing is left to round up.
     ceil_mode = bool(node.attribute("ceil_mode", 0)) and auto_pad(node) == "NOTSET"
     if node.op_type == "LpPool":
-        return _lp_pool(node, kernel, strides, pads, dilations, ceil_mode)
-    return node.emit(
-        PoolOp(
-            PoolKind.MAX if node.op_type == "MaxPool" else PoolKind.AVERAGE,
-            node.value(0),
-            kernel,
-            strides=strides,
-            pads=pads,
-            dilations=dilations,
-            ceil_mode=ceil_mode,
-            count_include_pad=bool(node.attribute("count_include_pad", 0)),
-        )
+        return [_lp_pool(node, kernel, strides, pads, dilations, ceil_mode)]
+    window: dict[str, Any] = {"strides": strides, "pads": pads, "dilations": dilations}
+    pooled = PoolOp(
+        PoolKind.MAX if node.op_type == "MaxPool" else PoolKind.AVERAGE,
+        node.value(0),
+        kernel,
+        **window,
+        ceil_mode=ceil_mode,
+        count_include_pad=bool(node.attribute("count_include_pad", 0)),
     )
+    if node.op_type != "MaxPool" or not any(node.wanted[1:]):
+        return [node.emit(pooled)]
+    places = node.emit(ArgPoolOp(node.value(0), kernel, **window, ceil_mode=ceil_mode))
+    return [node.emit(pooled), _column_major(node, places) if node.attribute("storage_order", 0) else places]
+
+
+def _column_major(node: Node, places: SSAValue) -> SSAValue:
+    """Positions in an array `[N, C, *S]` as those in one whose spatial axes lie in reverse order."""
+    sizes = node.shape(0)[2:]
+    rest = node.apply(Fn.MOD, places, node.scalar(prod(sizes), places))
+    result = node.apply(Fn.SUB, places, rest)
+    for axis, size in enumerate(sizes):
+        place = node.apply(Fn.DIV, rest, node.scalar(prod(sizes[axis + 1 :]), rest))
+        place = node.apply(Fn.MOD, place, node.scalar(size, place))
+        result = node.apply(Fn.ADD, result, node.apply(Fn.MUL, place, node.scalar(prod(sizes[:axis]), place)))
+    return result
 
 
 def _lp_pool(

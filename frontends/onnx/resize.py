@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import floor
+from collections.abc import Mapping, Sequence
+from math import floor, prod
+from typing import Any
 
 import numpy as np
 from xdsl.ir import SSAValue
 
 from convc.frontends.onnx.registry import Node, converter, normalise_axes
-from convc.ir.attributes import shape_of
-from convc.ir.data import ResizeOp
+from convc.ir.attributes import element_type, shape_of, tensor
+from convc.ir.data import ConstantOp, ResizeOp
+from convc.ir.dtypes import is_float
+from convc.ir.interpreter import evaluate
+from convc.ir.neural import MatMulOp
 
 
 @converter("Upsample")
@@ -110,18 +114,39 @@ def _resized(
         raise ValueError(f"expected a result of at least one element, got the shape {sizes} from {shape}")
     if tuple(sizes) == shape and not roi:  # even by a scale of 1.1: so onnxruntime has it
         return x
-    return node.emit(
-        ResizeOp(
-            x,
-            sizes,
-            mode={"bilinear": "linear"}.get(mode, mode),
-            coordinates=coordinates,
-            nearest=nearest,
-            scales=scales,
-            roi=roi,
-            cubic_coeff=cubic_coeff,
-            extrapolation=extrapolation,
-            exclude_outside=exclude_outside,
-            antialias=antialias,
-        )
-    )
+    options: dict[str, Any] = {
+        "mode": {"bilinear": "linear"}.get(mode, mode),
+        "coordinates": coordinates,
+        "nearest": nearest,
+        "cubic_coeff": cubic_coeff,
+        "extrapolation": extrapolation,
+        "exclude_outside": exclude_outside,
+    }
+    if antialias and options["mode"] in ("linear", "cubic") and min(scales) < 1:
+        if roi or not is_float(element_type(x)):
+            raise ValueError("expected floats and no tf_crop_and_resize with antialias")
+        return _filtered(node, x, sizes, scales, options)
+    return node.emit(ResizeOp(x, sizes, scales=scales, roi=roi, **options))
+
+
+def _filtered(
+    node: Node, x: SSAValue, sizes: Sequence[int], scales: Sequence[float], options: Mapping[str, Any]
+) -> SSAValue:
+    """With antialias an output may take many inputs: along each axis a product with the matrix of their weights, which
+    is what resizing makes of an identity matrix."""
+    for axis, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
+        shape = shape_of(x)
+        n, inner = shape[axis], prod(shape[axis + 1 :])
+        if (size, scale) == (n, 1):
+            continue
+        identity = ConstantOp(0.0, tensor(element_type(x), (n, n))).result
+        resized = ResizeOp(identity, [n, size], scales=[1.0, scale], roi=[], antialias=True, **options)
+        matrix = evaluate(resized, [np.eye(n)])
+        if inner == 1:
+            rows = node.reshape(x, [prod(shape[:axis]), n])
+            y = node.emit(MatMulOp(rows, node.weight(matrix, "filter")))
+        else:
+            rows = node.reshape(x, [prod(shape[:axis]), n, inner])
+            y = node.emit(MatMulOp(node.weight(np.ascontiguousarray(matrix.T), "filter"), rows))
+        x = node.reshape(y, [*shape[:axis], size, *shape[axis + 1 :]])
+    return x

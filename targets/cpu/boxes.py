@@ -15,7 +15,7 @@ from math import prod
 from typing import Any
 
 import tvm_ffi
-from tvm import tirx
+from tvm import ir, tirx
 from tvm.sym import detect_linear_equation
 from tvm.sym.analyzer import Analyzer
 from xdsl.ir import SSAValue
@@ -63,12 +63,34 @@ class Box:
 
 @dataclass(frozen=True)
 class Memory:
-    """A kernel's operands and its result as flat buffers."""
+    """A kernel's operands and its result as flat buffers, and as the `parameters` of its function."""
 
     operands: Sequence[tirx.Var]
     result: tirx.Var
     shape: tuple[int, ...]
     """The physical shape of the result."""
+    parameters: Sequence[tirx.Var]
+
+    @staticmethod
+    def of(kernel: KernelOp) -> Memory:
+        values = (*kernel.block.args, kernel.yielded[0])
+        names = [f"arg{i}" for i in range(len(kernel.block.args))] + ["y"]
+        shapes = [physical_shape(value) for value in values]
+        types = [dtype_of(value) for value in values]
+        parameters = [tirx.decl_buffer(*each) for each in zip(shapes, types, names)]
+        flat = [
+            tirx.decl_buffer((prod(shape),), dtype, f"{name}_flat") for shape, dtype, name in zip(shapes, types, names)
+        ]
+        return Memory(flat[:-1], flat[-1], shapes[-1], parameters)
+
+    def function(self, body: tirx.Stmt) -> tirx.PrimFunc:
+        """The function of some statements over the flat buffers."""
+        flat = (*self.operands, self.result)
+        declared = [tirx.DeclBuffer(view, data=buffer.data) for view, buffer in zip(flat, self.parameters)]
+        function = tirx.PrimFunc(self.parameters, tirx.stmt_seq(*declared, body))
+        function = function.with_attr({"global_symbol": "main", "tirx.noalias": True, "s_tir": True})
+        # Main loops and their last vectors repeat the names of an expression.
+        return tirx.transform.ConvertSSA()(ir.IRModule({"main": function}))["main"]
 
     def offset(self, position: Sequence[int]) -> int:
         """Where in the result's memory a position lies."""
@@ -80,9 +102,9 @@ class Memory:
 
 @dataclass(frozen=True)
 class Load:
-    """A load of one operand, named `name` in the expression that uses it."""
+    """A load of one operand, named `name` in the expression that uses it; without an operand, `address` itself."""
 
-    operand: int
+    operand: int | None
     address: Any
     name: tirx.Var
 
@@ -118,6 +140,14 @@ class FlatReader(Emitter):
 
     def choose(self, condition: Any, value: Any, otherwise: Any) -> Any:
         return super().choose(condition, value, otherwise) if self.guarded else tirx.Select(condition, value, otherwise)
+
+    def named(self, value: Any, size: int | None = None) -> Any:
+        if self.guarded:
+            return value
+        self.loads.append(Load(None, value, tirx.Var(f"x{len(self.loads)}", value.ty)))
+        if size is not None:
+            self.bind_axes([self.loads[-1].name], [size])
+        return self.loads[-1].name
 
     def element_at(self, value: SSAValue, position: Index) -> Any:
         """The element at a physical position, zero in the padding of the layout."""
@@ -174,7 +204,7 @@ def look(kernel: KernelOp, box: Box, memory: Memory) -> View:
 
 
 def _inside(reader: FlatReader, load: Load) -> bool:
-    if isinstance(load.address, int):
+    if load.operand is None or isinstance(load.address, int):
         return True
     bound = reader.analyzer.const_int_bound(load.address)
     return bound.min_value >= 0 and bound.max_value < prod(physical_shape(reader.kernel.block.args[load.operand]))

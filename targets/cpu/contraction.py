@@ -27,12 +27,18 @@ from typing import Any
 import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
+from convc.targets.target import Target
+
 PARALLEL_VECTORS = 1 << 15
 """Fewer vector operations than this take some 5 microseconds, which waking other threads costs too."""
 
 AHEAD = 512
-"""Elements between the weights in use and those that are prefetched. Measured with 100 MB of weights in turn: 1024 to
-4096 bytes are alike, and give 1x1 and 3x3 layers at 7x7 15 % over none; layers with few weights do not mind."""
+"""Elements between the weights in use and those that are prefetched into the first cache. Measured with 100 MB of
+weights in turn: 1024 to 4096 bytes are alike, and give 1x1 and 3x3 layers at 7x7 15 % over none; layers with few
+weights do not mind."""
+
+MANY_TILES = 16
+"""So many tiles on the same weights hide the time that the first of them waits for memory."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def emit(
     prepare: Prepare,
     w: Any,
     store: Store,
-    lanes: int,
+    target: Target,
     *,
     roll: bool = False,
     parallel: bool = True,
@@ -154,7 +160,15 @@ def emit(
     """Write the loops, inside a PrimFunc that is being built. With `roll` results are stored by a loop over the
     points of a tile, not by straight code: for what takes many instructions to compute from the sum. Without
     `parallel` all tasks are done by the thread that comes along."""
-    _Nest(c, tiling, prepare, w, store, gcd(c.block, lanes), roll, parallel).emit()
+    lanes = gcd(c.block, target.lanes(c.dtype))
+    _Nest(c, tiling, prepare, w, store, lanes, roll, parallel, streams=streams(c, target)).emit()
+
+
+def streams(c: Contraction, target: Target) -> bool:
+    """Whether the weights come from beyond the second cache, in the order in which they are used."""
+    around = prod(axis.extent for axis in c.outer if axis.w) * c.groups
+    size = c.blocks * c.block_stride * (4 if c.dtype == "float32" else 8)
+    return around * size > target.l2_bytes / 2 and c.block_stride == c.steps * c.block
 
 
 @contextmanager
@@ -194,6 +208,7 @@ class _Nest:
     roll: bool
     parallel: bool
     w_at: Any = 0
+    streams: bool = False
 
     def emit(self) -> None:
         c, t = self.c, self.tiling
@@ -224,25 +239,28 @@ class _Nest:
         """All tiles of `count` rows from `begin` on; `base` is where the first of them lies."""
         height, rest = self.tiling.height, self.c.rows.extent % self.tiling.height
         with T.serial(0, count // height) as i:
-            self._row_of_tiles(x, base + i * (height * self.c.rows.x), block, outer, begin + i * height, height)
+            self._row_of_tiles(x, base + i * (height * self.c.rows.x), block, outer, begin + i * height, height, i)
         if not rest:
             return
         done = count - rest
         if isinstance(count, int):  # a single band, or bands that are all as high
-            self._row_of_tiles(x, base + done * self.c.rows.x, block, outer, begin + done, rest)
+            self._row_of_tiles(x, base + done * self.c.rows.x, block, outer, begin + done, rest, count // height)
             return
         with T.If(count % height != 0), T.Then():
-            self._row_of_tiles(x, base + done * self.c.rows.x, block, outer, begin + done, rest)
+            self._row_of_tiles(x, base + done * self.c.rows.x, block, outer, begin + done, rest, count // height)
 
-    def _row_of_tiles(self, x: Any, base: Any, block: Any, outer: Sequence[Any], row: Any, height: int) -> None:
+    def _row_of_tiles(
+        self, x: Any, base: Any, block: Any, outer: Sequence[Any], row: Any, height: int, number: Any
+    ) -> None:
+        """All tiles of `height` rows, the `number`th such rows of the band."""
         columns, width = self.c.columns, self.tiling.width
         whole, rest = divmod(columns.extent, width)
-        row, base = bound(row), bound(base)
+        row, base, number = bound(row), bound(base), number * -(-columns.extent // width)
         with T.serial(0, whole) as j:
-            self._tile(x, base + j * (width * columns.x), block, outer, row, j * width, height, width)
+            self._tile(x, base + j * (width * columns.x), block, outer, (row, j * width), height, width, number + j)
         if rest:
             done = whole * width
-            self._tile(x, base + done * columns.x, block, outer, row, done, height, rest)
+            self._tile(x, base + done * columns.x, block, outer, (row, done), height, rest, number + whole)
 
     def _single_row(self, x: Any, base: Any, block: Any, outer: Sequence[Any], begin: Any, count: Any) -> None:
         """All tiles of `count` columns from `begin` on. The last of a row overlaps the one before."""
@@ -250,13 +268,22 @@ class _Nest:
         with T.serial(0, -(-count // width) if isinstance(count, int) else (count + (width - 1)) // width) as j:
             start = begin + j * width
             start = bound(T.min(start, extent - width) if extent % width else start)
-            self._tile(x, base + start * self.c.columns.x, block, outer, 0, start, 1, width)
+            self._tile(x, base + start * self.c.columns.x, block, outer, (0, start), 1, width, j)
 
     def _tile(
-        self, x: Any, base: Any, block: Any, outer: Sequence[Any], row: Any, column: Any, height: int, width: int
+        self,
+        x: Any,
+        base: Any,
+        block: Any,
+        outer: Sequence[Any],
+        first: tuple[Any, Any],
+        height: int,
+        width: int,
+        number: Any,
     ) -> None:
-        """One register tile: `base` is where its first point's inputs begin."""
-        c, lanes, blocks = self.c, self.lanes, self.tiling.blocks
+        """One register tile, the `number`th of those that use these weights: `base` is where the inputs of its `first`
+        point begin."""
+        c, lanes, blocks, (row, column) = self.c, self.lanes, self.tiling.blocks, first
         size = blocks * c.block
         # 64 bits: LLVM may then add constants to an address that it would have to add before extending 32.
         base, block = T.bind(T.cast(base, "int64")), T.bind(T.cast(block, "int64"))
@@ -269,6 +296,7 @@ class _Nest:
 
         def step(x_at: Any, w_at: Any) -> None:
             self._prefetch(block, w_at)
+            self._prefetch_next(block, w_at - self.w_at, number)
             for i, (r, s) in enumerate(points):
                 element = T.Broadcast(x[base + (r * c.rows.x + s * c.columns.x) + x_at], lanes)
                 for at in range(0, size, lanes):
@@ -295,9 +323,28 @@ class _Nest:
         """Ask for the weights that come some steps later. The hardware sees their streams too, but stops at pages."""
         for at in range(0, self.tiling.blocks * self.c.block, self.lanes):
             ahead = (block + at // self.c.block) * self.c.block_stride + w_at + at % self.c.block + AHEAD
-            pointer, for_read, everywhere, data = tirx.address_of(self.w[ahead]), 0, 3, 1
-            hints = (tirx.const(hint, "int32") for hint in (for_read, everywhere, data))
-            T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", pointer, *hints))
+            self._ask_for(ahead, everywhere=3)
+
+    def _prefetch_next(self, block: Any, w_at: Any, number: Any) -> None:
+        """Ask for the weights of the next output blocks, an equal part in each of the tiles that use these. Else the
+        first tile would read all of them from memory, which is slower than it computes, and the others none. That
+        matters little where the others are many."""
+        c, t = self.c, self.tiling
+        rows, columns = (t.band, c.columns.extent) if c.rows.extent > 1 else (1, t.band)
+        tiles = -(-rows // t.height) * -(-columns // t.width)
+        if not self.streams or not 1 < tiles <= MANY_TILES:
+            return
+        parts = 1 << tiles.bit_length() - 1  # division by a power of two is a shift; tiles left over ask further ahead
+        size = t.blocks * c.block_stride
+        begin = block * c.block_stride + self.w_at + size + number * (size // parts)
+        for at in range(0, -(-t.blocks * c.block // parts), self.lanes):
+            self._ask_for(begin + w_at * t.blocks // parts + at, everywhere=2)
+
+    def _ask_for(self, at: Any, everywhere: int) -> None:
+        """Prefetch a vector of weights into the caches from the first (3) or the second (2) on."""
+        for_read, data = 0, 1
+        hints = (tirx.const(hint, "int32") for hint in (for_read, everywhere, data))
+        T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(self.w[at]), *hints))
 
     def _store(
         self, block: Any, at: int, outer: Sequence[Any], row: Any, column: Any, total: Callable[[Any], Any]

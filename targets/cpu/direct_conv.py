@@ -66,7 +66,7 @@ def _body(emitter: BufferEmitter, tiling: Tiling, target: Target) -> None:
     else:
         prepare = in_memory(emitter.padded(op.x, pads, target), c)
     w = emitter.buffers[op.w].view(prod(physical_shape(op.w)))
-    emit(c, tiling, prepare, w, channel_store(emitter, op), target.lanes(c.dtype), roll=emitter.heavy_epilogue())
+    emit(c, tiling, prepare, w, channel_store(emitter, op), target, roll=emitter.heavy_epilogue())
 
 
 def channel_store(

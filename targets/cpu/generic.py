@@ -11,15 +11,20 @@ from typing import Any
 
 from tvm import s_tir, tirx
 
-from convc.ir.attributes import physical_shape
 from convc.ir.kernel import KernelOp
+from convc.ir.ordering import ScanOp, TopKOp
+from convc.ir.sampling import GatherOp, GridSampleOp
 from convc.targets.anchors import bind_anchor
-from convc.targets.emit import Emitter, dtype_of
+from convc.targets.cpu.injective import Injective
+from convc.targets.cpu.loops import PARALLEL_ELEMENTS, without_elements
+from convc.targets.cpu.ordered import Ordered
+from convc.targets.emit import Emitter
 from convc.targets.target import Target
 from convc.targets.template import Config
 
-PARALLEL_ELEMENTS = 1 << 15
-"""A loop nest of fewer iterations takes some 10 microseconds, and a parallel region costs several."""
+_WRITTEN = (GatherOp, GridSampleOp, ScanOp, TopKOp)
+"""What is no tensor expression: its steps follow one another, or its addresses hold elements, which TVM does not
+simplify in tensor expressions."""
 
 
 class Generic:
@@ -36,6 +41,8 @@ class Generic:
     def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
         if (nothing := without_elements(kernel)) is not None:
             return nothing
+        if isinstance(kernel.anchor, _WRITTEN):
+            return next(t for t in (Ordered(), Injective()) if t.applies(kernel, target)).schedule(kernel, {}, target)
         emitter = Emitter(kernel)
         if kernel.anchor is not None:
             bind_anchor(emitter, kernel.anchor)
@@ -44,21 +51,6 @@ class Generic:
         for block in schedule.get_child_blocks(schedule.get_sblock("root")):
             _schedule_block(schedule, block, target)
         return schedule.mod["main"]
-
-
-def without_elements(kernel: KernelOp) -> tirx.PrimFunc | None:
-    """The function of a kernel whose results have no elements: it does nothing. None where there is something to do;
-    raises NotImplementedError if that is a reduction of no elements."""
-    if all(0 in physical_shape(value) for value in kernel.outputs):
-        values = (*kernel.block.args, *kernel.yielded)
-        buffers = [tirx.decl_buffer(physical_shape(value), dtype_of(value), f"p{i}") for i, value in enumerate(values)]
-        function = tirx.PrimFunc(buffers, tirx.Evaluate(tirx.const(0, "int32")))
-        return function.with_attr({"global_symbol": "main", "tirx.noalias": True, "s_tir": True})
-    if kernel.anchor is not None:
-        for operand in kernel.anchor.operands:
-            if 0 in physical_shape(operand):
-                raise NotImplementedError(f"reductions of no elements are not supported, found {operand.type}")
-    return None
 
 
 def _schedule_block(schedule: s_tir.Schedule, block: Any, target: Target) -> None:

@@ -1,4 +1,5 @@
-"""Kernels without an anchor: elementwise chains, joins, slices, pads, transposes, resizing, changes of layout.
+"""Kernels without an anchor: elementwise chains, joins, slices, pads, transposes, resizing, changes of layout; and
+gathers and samples, which read few elements for one.
 
 The result is cut into boxes (boxes.py) and each box gets its own loops (nest.py), vectorised along the result's
 innermost axis, through squares transposed in registers where the operands lie along another. All boxes share one
@@ -11,13 +12,13 @@ from collections.abc import Sequence
 from math import prod
 
 import tvm_ffi
-from tvm import ir, tirx
+from tvm import tirx
 
-from convc.ir.attributes import physical_shape
 from convc.ir.kernel import KernelOp
 from convc.ir.neural import LRNOp
+from convc.ir.sampling import GatherOp, GridSampleOp
 from convc.targets.cpu.boxes import Memory, View, cut
-from convc.targets.cpu.generic import without_elements
+from convc.targets.cpu.loops import without_elements
 from convc.targets.cpu.nest import Nest
 from convc.targets.emit import dtype_of
 from convc.targets.target import Target
@@ -32,14 +33,15 @@ MOST_NEAR = 16
 
 
 class Injective:
-    """Applies to every kernel without an anchor, and to LRN, which reads a few channels for one. No configuration."""
+    """Applies to every kernel without an anchor, to gathers and samples, and to LRN over a few channels. No
+    configuration."""
 
     name = "injective"
 
     def applies(self, kernel: KernelOp, target: Target) -> bool:
         anchor = kernel.anchor
         few = isinstance(anchor, LRNOp) and anchor.size.value.data <= MOST_NEAR
-        return (anchor is None or few) and len(kernel.outputs) == 1
+        return (anchor is None or few or isinstance(anchor, GatherOp | GridSampleOp)) and len(kernel.outputs) == 1
 
     def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
         return ({},)
@@ -47,26 +49,14 @@ class Injective:
     def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
         if (nothing := without_elements(kernel)) is not None:
             return nothing
-        values = (*kernel.block.args, kernel.yielded[0])
-        names = [f"arg{i}" for i in range(len(kernel.block.args))] + ["y"]
-        parameters = [
-            tirx.decl_buffer(physical_shape(value), dtype_of(value), name) for value, name in zip(values, names)
-        ]
-        flat = [
-            tirx.decl_buffer((prod(physical_shape(value)),), dtype_of(value), f"{name}_flat")
-            for value, name in zip(values, names)
-        ]
-        memory = Memory(flat[:-1], flat[-1], physical_shape(kernel.yielded[0]))
+        memory = Memory.of(kernel)
         views = cut(kernel, memory, target.lanes(dtype_of(kernel.yielded[0])))
         time = sum(_nanoseconds(view, target) for view in views)
         pieces = min(MOST_PIECES, int(time / PIECE_NS)) if time > PARALLEL_NS else 1
         nests = [Nest(view, memory, target.vector_bits, pieces) for view in views]
-        body = _parallel(nests, pieces) if pieces > 1 else tirx.stmt_seq(*(nest.serial() for nest in nests))
-        declared = [tirx.DeclBuffer(view, data=buffer.data) for view, buffer in zip(flat, parameters)]
-        function = tirx.PrimFunc(parameters, tirx.stmt_seq(*declared, body))
-        function = function.with_attr({"global_symbol": "main", "tirx.noalias": True, "s_tir": True})
-        # Main loops and their last vectors repeat the names of an expression.
-        return tirx.transform.ConvertSSA()(ir.IRModule({"main": function}))["main"]
+        return memory.function(
+            _parallel(nests, pieces) if pieces > 1 else tirx.stmt_seq(*(nest.serial() for nest in nests))
+        )
 
 
 def _nanoseconds(view: View, target: Target) -> float:

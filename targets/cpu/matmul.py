@@ -67,7 +67,7 @@ class PackedMatMul:
                         emitter.store_vector(lambda _: total(lane), lambda _: at(lane), 1)
 
             roll = emitter.heavy_epilogue()
-            emit(c, Tiling(**config), in_memory(a, c), b, store, target.lanes(c.dtype), roll=roll)
+            emit(c, Tiling(**config), in_memory(a, c), b, store, target, roll=roll)
 
         return build(kernel, body)
 

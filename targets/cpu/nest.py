@@ -13,7 +13,7 @@ from tvm import tirx
 
 from convc.targets.cpu.boxes import Memory, View, linear
 from convc.targets.cpu.shuffles import interleave, transpose
-from convc.targets.lets import let
+from convc.targets.lets import let, opaque
 
 MOST_UNROLLED = 4
 """Inner loops up to this extent (the phases of an upsampling by 2 to 4) are unrolled: their indices become constant."""
@@ -37,11 +37,11 @@ class Nest:
 
     def __init__(self, view: View, memory: Memory, vector_bits: int, pieces: int = 1) -> None:
         self.view, self.memory = view, memory
-        self.lines = [linear(load.address, view.variables) for load in view.loads]
+        self.lines = [linear(load.address, view.variables) if load.operand is not None else None for load in view.loads]
         self.loops = self._merged_loops()
         self.addresses = [self._address(number) for number in range(len(view.loads))]
         self.target = memory.offset(view.box.origin) + sum((loop.variable * loop.stride for loop in self.loops), 0)
-        dtypes = [memory.result.dtype, *(memory.operands[load.operand].dtype for load in view.loads)]
+        dtypes = [memory.result.dtype, *(load.name.ty.dtype for load in view.loads)]
         self.lanes = vector_bits // (8 * max(np.dtype(str(dtype)).itemsize for dtype in dtypes))
         self.outer: list[tuple[tirx.Var, int]] = []
         if not self.loops or self.loops[-1].stride != 1:
@@ -245,16 +245,19 @@ class Nest:
 
     def _value(self, at: Mapping[tirx.Var, Any], known: Mapping[int, Any] | None = None) -> Any:
         value = _substitute(self.view.element, at)
-        for number, load in enumerate(self.view.loads):
+        for number, load in reversed(list(enumerate(self.view.loads))):  # an address may use loads before it
             loaded = (known or {}).get(number)
             if loaded is None:
-                loaded = tirx.BufferLoad(self.memory.operands[load.operand], [_substitute(self.addresses[number], at)])
+                loaded = self._load(number, _substitute(self.addresses[number], at))
             value = let(load.name, loaded, value)
         return value
 
+    def _load(self, number: int, address: Any) -> Any:
+        operand = self.view.loads[number].operand
+        return opaque(address) if operand is None else tirx.BufferLoad(self.memory.operands[operand], [address])
+
     def _ramp(self, number: int, at: Mapping[tirx.Var, Any]) -> Any:
-        buffer = self.memory.operands[self.view.loads[number].operand]
-        return tirx.BufferLoad(buffer, [tirx.Ramp(_substitute(self.addresses[number], at), 1, self.lanes)])
+        return self._load(number, tirx.Ramp(_substitute(self.addresses[number], at), 1, self.lanes))
 
     def _name(self, body: list[tirx.Stmt], vector: Any) -> tirx.Var:
         name = tirx.Var("v", vector.ty)
@@ -267,7 +270,9 @@ class Nest:
         return line[1] + sum(max(loop.steps[number], 0) * (loop.extent - 1) for loop in self.loops)
 
     def _size(self, number: int) -> int:
-        return int(self.memory.operands[self.view.loads[number].operand].shape[0])
+        operand = self.view.loads[number].operand
+        assert operand is not None
+        return int(self.memory.operands[operand].shape[0])
 
 
 def _from_the_end(tile: tirx.Var, size: int, extent: int) -> Any:

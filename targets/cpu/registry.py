@@ -9,6 +9,7 @@ from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.injective import Injective
 from convc.targets.cpu.matmul import PackedMatMul, PlainMatMul
+from convc.targets.cpu.ordered import Ordered
 from convc.targets.cpu.plain_conv import PlainConv
 from convc.targets.cpu.reduce import BlockedReduce, RowReduce
 from convc.targets.cpu.transposed_conv import TransposedConv
@@ -27,6 +28,7 @@ TEMPLATES: Sequence[Template] = (
     PlainMatMul(),
     BlockedReduce(),
     RowReduce(),
+    Ordered(),
     Injective(),
     Generic(),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil, prod
 
-from convc.targets.cpu.contraction import Axis, Contraction, Tiling
+from convc.targets.cpu.contraction import Axis, Contraction, Tiling, streams
 from convc.targets.target import Target
 
 _LATENCY = 4  # cycles from one multiply-add to the next on the same register
@@ -20,6 +20,7 @@ _TILE = 24  # cycles around a tile: addresses, loop, first loads
 _STORE = 2  # cycles to finish and store one vector
 _BLOCKS = 6  # output blocks in a tile, at the most
 _TASKS = 16  # enough for threads that claim them one by one to end together
+_STREAMS = 8  # tasks that each read weights from memory: the next ones that a task asks for should be its own
 _LEAST_TASKS = 4  # where more would read something again
 _FEW_ROWS = 4  # the least that a band with a padded copy of its own should have: it reads a window's rows more
 _UNROLLED = 2  # steps of a loop over the channels of a block: enough to hide the loop itself
@@ -52,12 +53,12 @@ def _register_tiles(c: Contraction, target: Target) -> Iterator[tuple[int, int, 
 def _cycles(c: Contraction, target: Target, height: int, width: int, blocks: int) -> float:
     """The time of all tiles of one group at one place along the outer axes, those of the remainders included."""
     vectors = blocks * max(1, c.block // target.lanes(c.dtype))
-    streams = 4 * c.steps * blocks * c.block > target.l1_bytes
+    beyond_l1 = 4 * c.steps * blocks * c.block > target.l1_bytes
 
     def tile(points: int) -> float:
         sums = points * vectors
         step = max(sums / 2, (points + vectors) / _LOADS, _LATENCY)
-        if streams:
+        if beyond_l1:
             step = max(step, vectors * target.vector_bits / 8 / _L2_BYTES)
         return c.steps * step + _TILE + _STORE * sums
 
@@ -94,7 +95,7 @@ def _tasks(c: Contraction, target: Target, x_size: int, w_size: int, height: int
 
     if image <= target.l2_bytes / 4:
         bands = ceil(_LEAST_TASKS / (around * columns))
-        share = max(1, min(around * columns // _TASKS, columns))
+        share = max(1, min(around * columns // (_STREAMS if streams(c, target) else _TASKS), columns))
         return Tiling(height, width, blocks, unrolled, rounded(banded / bands), share)
     if item * w_size <= target.l2_bytes / 2:
         fits = target.l2_bytes / 4 / (image / banded)

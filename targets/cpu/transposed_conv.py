@@ -69,7 +69,7 @@ class TransposedConv:
             for phase in phases:
                 c = _contraction(op, phase, pads)
                 store = channel_store(emitter, op, partial(_places, phase))
-                emit(c, fitted(Tiling(**config), c), in_memory(x, c), w, store, target.lanes(c.dtype), roll=roll)
+                emit(c, fitted(Tiling(**config), c), in_memory(x, c), w, store, target, roll=roll)
 
         return build(kernel, body)
 

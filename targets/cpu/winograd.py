@@ -177,8 +177,7 @@ class _Body:
             with T.vectorized(0, lanes) as k:
                 T.buffer_store(products, total(k), [at + k])
 
-        lanes = self.target.lanes()
-        emit(c, fitted(self.tiling, c), in_memory(v, c), self.w, store, lanes, parallel=parallel)
+        emit(c, fitted(self.tiling, c), in_memory(v, c), self.w, store, self.target, parallel=parallel)
         with loop(geometry.outputs * tiles, geometry.outputs * work if parallel else 0) as task:
             channel, i = map(bound, split(task, [geometry.outputs, tiles]))
             n, row, column = map(bound, split(first + i, [geometry.batch, geometry.rows, geometry.columns]))

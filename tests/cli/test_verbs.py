@@ -154,7 +154,7 @@ def test_targets_names_this_machine(convc: Convc) -> None:
     assert "znver4" in found["known"]["x86_64"]
 
 
-@pytest.mark.parametrize("verb", ["build", "run", "bench", "verify", "inspect", "opt", "targets"])
+@pytest.mark.parametrize("verb", ["build", "run", "bench", "verify", "tune", "inspect", "opt", "targets"])
 def test_every_verb_has_help_with_an_example(verb: str, convc: Convc) -> None:
     done = convc(verb, "--help")
     assert done.returncode == 0

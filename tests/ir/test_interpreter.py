@@ -22,6 +22,7 @@ TYPES = {
     "float16": TensorProto.FLOAT16,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
+    "uint32": TensorProto.UINT32,
     "uint8": TensorProto.UINT8,
     "bool": TensorProto.BOOL,
 }
@@ -238,9 +239,11 @@ FUNCTIONS_OF_ONNX = {
     "Add": Fn.ADD, "Div": Fn.DIV, "Max": Fn.MAX, "Min": Fn.MIN, "Mod": Fn.MOD, "Mul": Fn.MUL, "Pow": Fn.POW,
     "PRelu": Fn.PRELU, "Sub": Fn.SUB, "And": Fn.AND, "Or": Fn.OR, "Xor": Fn.XOR, "Equal": Fn.EQUAL,
     "Greater": Fn.GREATER, "GreaterOrEqual": Fn.GREATER_OR_EQUAL, "Less": Fn.LESS, "LessOrEqual": Fn.LESS_OR_EQUAL,
-    "Where": Fn.WHERE, "Gelu": Fn.GELU,
+    "Where": Fn.WHERE, "Gelu": Fn.GELU, "BitwiseAnd": Fn.BITWISE_AND, "BitwiseNot": Fn.BITWISE_NOT,
+    "BitwiseOr": Fn.BITWISE_OR, "BitwiseXor": Fn.BITWISE_XOR,
 }  # fmt: skip
-_COMPOSED = {Fn.CLIP, Fn.FMOD, Fn.GELU_TANH, Fn.SILU}  # tested below or with the passes that make them
+_COMPOSED = {Fn.CLIP, Fn.FMOD, Fn.GELU_TANH, Fn.SHIFT_LEFT, Fn.SHIFT_RIGHT, Fn.SILU}
+"""Tested below, or with the passes that make them."""
 _BETWEEN = {"Acos": (-1, 1), "Asin": (-1, 1), "Atanh": (-0.9, 0.9), "Acosh": (1, 4), "Log": (0.1, 4), "Sqrt": (0, 4)}
 
 
@@ -253,6 +256,7 @@ def test_a_function_means_what_onnxruntime_computes(op_type):
     spec = FUNCTIONS[FUNCTIONS_OF_ONNX[op_type]]
     rng = np.random.default_rng(3)
     dtype = {"Mod": "int32", "Not": "bool", "And": "bool", "Or": "bool", "Xor": "bool"}.get(op_type, "float32")
+    dtype = "int32" if op_type.startswith("Bitwise") else dtype
     inputs = [random((3, 4, 5), dtype, rng, *_BETWEEN.get(op_type, (-3, 3))) for _ in range(spec.arity)]
     if op_type == "Where":
         inputs[0] = inputs[0] > 0
@@ -269,6 +273,82 @@ def test_a_function_means_what_onnxruntime_computes(op_type):
 def test_integers_divide_towards_zero():
     proto = model("Div", [((4,), "int32"), ((4,), "int32")])
     check(proto, [np.array([7, -7, 7, -7], np.int32), np.array([2, 2, -2, -2], np.int32)])
+
+
+GRIDS = [
+    (mode, padding, align)
+    for mode in ("linear", "nearest", "cubic")
+    for padding in ("zeros", "border", "reflection")
+    for align in (0, 1)
+]
+
+
+@pytest.mark.parametrize(("mode", "padding_mode", "align_corners"), GRIDS)
+def test_samples_mean_what_onnxruntime_computes(mode, padding_mode, align_corners):
+    attributes = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners}
+    proto = model("GridSample", [((2, 3, 5, 6), "float32"), ((2, 4, 7, 2), "float32")], opset=20, **attributes)
+    rng = np.random.default_rng(3)
+    check(proto, [random((2, 3, 5, 6), "float32", rng), random((2, 4, 7, 2), "float32", rng)], dtype=np.float64)
+
+
+def test_gathers_of_computed_indices_mean_what_onnxruntime_computes():
+    proto = model("Gather", [((3, 5, 4), "float32"), ((2, 3), "int64")], axis=1)
+    rng = np.random.default_rng(3)
+    check(proto, [random((3, 5, 4), "float32", rng), rng.integers(-5, 5, (2, 3))])
+
+
+@pytest.mark.parametrize("largest", [0, 1])
+def test_selections_mean_what_onnxruntime_computes(largest):
+    proto = model("TopK", [((4, 9), "float32")], (ints(5),), outputs=2, axis=-1, largest=largest)
+    check(proto, [np.random.default_rng(3).integers(0, 4, (4, 9)).astype(np.float32)])
+
+
+@pytest.mark.parametrize("exclusive", [0, 1])
+@pytest.mark.parametrize("reverse", [0, 1])
+def test_prefix_sums_mean_what_onnxruntime_computes(exclusive, reverse):
+    proto = model("CumSum", [((4, 9), "float32")], (np.array(0),), exclusive=exclusive, reverse=reverse)
+    check(proto, [random((4, 9), "float32", np.random.default_rng(3))])
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_prefix_products(exclusive, reverse):
+    flags = " exclusive" * exclusive + " reverse" * reverse
+    module = parse(f"""func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {{
+      %y = convc.scan prod %x axis 0{flags} : (tensor<4xf32>) -> tensor<4xf32>
+      func.return %y : tensor<4xf32> }}""")
+    found = interpret(module, {}, {"input0": f32(2, 3, 5, 7)})["output0"].tolist()
+    assert found == ([[2, 6, 30, 210], [210, 105, 35, 7]], [[1, 2, 6, 30], [105, 35, 7, 1]])[exclusive][reverse]
+
+
+def test_the_places_of_largest_elements_mean_what_onnxruntime_computes():
+    proto = model("MaxPool", [((2, 3, 7, 8), "float32")], outputs=2, kernel_shape=[3, 2], pads=[1, 0, 1, 1])
+    check(proto, [np.random.default_rng(3).integers(0, 5, (2, 3, 7, 8)).astype(np.float32)])
+
+
+@pytest.mark.parametrize("direction", ["LEFT", "RIGHT"])
+def test_bits_of_unsigned_integers_shift_as_in_onnxruntime(direction):
+    x = np.random.default_rng(3).integers(0, 1 << 32, 32, "uint32")
+    proto = model("BitShift", [((32,), "uint32"), ((32,), "uint32")], opset=11, direction=direction)
+    check(proto, [x, np.arange(32, dtype=np.uint32)])
+
+
+SHIFTS = [
+    ("shift_left", "i8", [5, -5, 1, 1, 1, -1], [1, 1, 7, 8, -1, 200], [10, -10, -128, 0, 0, 0]),
+    ("shift_right", "i8", [5, -5, 127, -1, 127, -128], [1, 1, 6, 7, 8, -1], [2, -3, 1, -1, 0, -1]),
+    ("shift_right", "ui8", [200, 255, 255], [3, 7, 8], [25, 1, 0]),
+]
+
+
+@pytest.mark.parametrize(("fn", "element", "x", "counts", "expected"), SHIFTS)
+def test_counts_beyond_the_width_shift_everything_out(fn, element, x, counts, expected):
+    """To the right the sign comes in."""
+    dtype, type_ = {"i8": np.int8, "ui8": np.uint8}[element], f"tensor<{len(x)}x{element}>"
+    module = parse(f"""func.func @main(%x: {type_}, %n: {type_}) -> {type_} {{
+      %y = convc.elementwise {fn}(%x, %n) : ({type_}, {type_}) -> {type_}
+      func.return %y : {type_} }}""")
+    inputs = {"input0": np.array(x).astype(dtype), "input1": np.array(counts).astype(dtype)}
+    np.testing.assert_array_equal(interpret(module, {}, inputs)["output0"], np.array(expected, dtype))
 
 
 def test_half_precision_is_rounded_once_an_operation():

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from convc.pipeline import Build
 from convc.runtime import load
 from convc.targets.measurements import TuningError
 from convc.targets.target import Target, parse_target
+from convc.tuning.processes import FORK, Child
 from convc.tuning.session import Session, side_by_side
 from convc.tuning.summary import choices, rows
 from convc.tuning.tuner import Budget, Tuner
@@ -42,11 +44,16 @@ def test_a_tuned_network_is_built_of_what_was_measured(
 
     made: Session = session(convolutions(), Budget(trials=32), report=report)
     tuner = made.run()
+    proposed = sum(len(search.first) for search in tuner.searches)
+    assert proposed < 32, "the rest are steps of the search"
     assert tuner.tried == len(tuner.workloads) == 4, "two convolutions, a mean, and a change of layout"
     assert 0 < tuner.ratio <= 1.0
     assert sum(workload.share for workload in tuner.workloads) == pytest.approx(1.0)
     assert len(recorded(made.database)) == tuner.trials == 32
-    shares = [tuner.workloads[number].share for number in dict.fromkeys(order)]
+    first = list(dict.fromkeys(order))
+    alternatives = [number for number in first if len(tuner.searches[number].first) > 1]
+    assert first[: len(alternatives)] == alternatives, "what has no alternative comes after them"
+    shares = [tuner.workloads[number].share for number in alternatives]
     assert shares == sorted(shares, reverse=True), "what takes most of the time comes first"
 
     Build(target, threads=1, database=made.database).run(convolutions(), tmp_path / "m.convc")
@@ -120,6 +127,42 @@ def test_an_interrupted_tuning_goes_on_where_it_was(
     after = recorded(path)
     assert before.items() <= after.items()
     assert len(after) == len(before) + tuner.trials
+
+
+def test_kill_at_ten_random_moments_of_tuning_loses_nothing(convolutions: Any, session: Any, tmp_path: Path) -> None:
+    path, generator = tmp_path / "tuning.db", random.Random(0)
+
+    def tune(size: int, told: Connection) -> None:
+        def report(tuner: Tuner, workload: int | None) -> None:
+            if tuner.trials:
+                told.send(tuner.trials)
+
+        session(convolutions(size), Budget(), report=report).run()
+
+    for kill in range(10):
+        before = recorded(path) if kill else {}
+        size = 12 + kill % 3  # each is met again, and goes on where it was
+        receive, send = FORK.Pipe(duplex=False)
+        child = Child(tune, size, send)
+        send.close()
+        moment, told = generator.randrange(1, 14), [0]
+        try:
+            while told[-1] < moment:
+                told.append(receive.recv())
+            time.sleep(generator.random() * 0.3)
+            child.kill()
+            while True:
+                told.append(receive.recv())
+        except (EOFError, OSError):
+            child.process.join()
+        assert child.process.exitcode == -signal.SIGKILL or not child.process.exitcode, child.why
+        with sqlite3.connect(path) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        after = recorded(path)
+        assert before.items() <= after.items(), "what was measured is there, and was not measured again"
+        assert len(after) >= len(before) + told[-1]
+    tuner = session(convolutions(12), Budget(trials=2)).run()
+    assert len(recorded(path)) == len(after) + tuner.trials
 
 
 def children(pid: int) -> list[int]:

@@ -106,6 +106,22 @@ def test_a_model_that_amplifies_rounding_passes_within_its_own_noise() -> None:
     assert report.outputs[0].noise is not None
 
 
+def test_a_model_that_amplifies_the_rounding_of_its_weights_passes_too() -> None:
+    """0.1 * 10,000 - 1,000: an error in 0.1 is all that is left, whatever x."""
+
+    def network(weight: np.float32) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+        return lambda inputs: {"y": np.sign(inputs["x"]) * (weight * np.float32(1e4) - np.float32(1e3) + np.float32(1))}
+
+    def nearby(seed: int) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+        return network(np.nextafter(np.float32(0.1), np.float32(seed % 2)))
+
+    ours = network(np.nextafter(np.float32(0.1), np.float32(1)))
+    assert not verify(ours, network(np.float32(0.1)), CHAOS, tolerance=1e-5).passed
+    report = verify(ours, network(np.float32(0.1)), CHAOS, tolerance=1e-5, nearby=nearby)
+    assert report.passed
+    assert "last bits of inputs and weights" in report.summary()
+
+
 def test_a_wrong_build_of_such_a_model_still_fails() -> None:
     report = verify(lambda inputs: {"y": amplify(inputs)["y"] * np.float32(1.01)}, amplify, CHAOS, tolerance=1e-6)
     assert not report.passed

@@ -93,7 +93,7 @@ def test_inputs_that_are_no_tensors_of_a_type_that_the_ir_holds(refusal, model_o
     from onnx import TensorProto
 
     model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": (2,)}, ["y"])
-    for name in ("STRING", "BFLOAT16", "FLOAT8E4M3FN", "INT4"):
+    for name in ("STRING", "COMPLEX64", "COMPLEX128"):
         model.graph.input[0].type.tensor_type.elem_type = TensorProto.DataType.Value(name)
         assert refusal(model).startswith("input 'x': element type ")
     model.graph.input[0].CopyFrom(helper.make_tensor_sequence_value_info("x", 1, [2]))

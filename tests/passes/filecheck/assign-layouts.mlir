@@ -72,3 +72,16 @@ func.func @main(%x: !t) -> (!t, !t, tensor<1x8x6xf32>) {
 }
 // CHECK-COUNT-1: convc.relayout %x
 // CHECK-NOT:     convc.relayout %x
+
+// -----
+// a pool of as many channels as a block has is blocked whatever it reads; one of fewer follows
+!t = tensor<1x8x6x6xf32>
+!s = tensor<1x7x6x6xf32>
+func.func @main(%x: !t, %z: !s) -> (!t, !s) {
+  %y = convc.pool max %x kernel [3, 3] strides [1, 1] pads [1, 1, 1, 1] dilations [1, 1] : (!t) -> !t
+  %v = convc.pool max %z kernel [3, 3] strides [1, 1] pads [1, 1, 1, 1] dilations [1, 1] : (!s) -> !s
+  func.return %y, %v : !t, !s
+}
+// CHECK:      [[X:%.*]] = convc.relayout %x : (tensor<1x8x6x6xf32>) -> tensor<1x8x6x6xf32, #convc.layout<"NCHW8c">>
+// CHECK:      %y = convc.kernel([[X]]
+// CHECK:      %v = convc.kernel(%z

@@ -163,3 +163,16 @@ def test_the_hot_loop_is_multiply_adds_in_registers(case, target, build_kernel):
         assert len(stack) <= len(multiply_adds) / 3
     else:
         assert not stack, "vectors go to the stack and back"
+
+
+@pytest.mark.parametrize("case", ["3x3 at 7", "1x1 at 7"])
+def test_weights_from_memory_are_asked_for_before_their_tiles_begin(case, build_kernel):
+    """A line of the next output blocks for each two vectors of these: 4 tiles, of 2 blocks, share the asking."""
+    described, (template, make) = parse_target("cpu:skylake-avx512"), CASES[case]
+    kernel = make(build_kernel, described.lanes())
+    config = template.candidates(kernel, described)[0]
+    assert (config["height"], config["width"], config["blocks"]) == (2, 7, 2)
+    body = hot_loop(lowered({"kernel": template.schedule(kernel, config, described)}, described).inspect_source("asm"))
+    steps = sum(map(is_multiply_add, body)) / 28 - 1  # what the first one asks for stands before its multiply-adds
+    assert sum("prefetcht0" in line for line in body) == 2 * steps
+    assert sum("prefetcht1" in line for line in body) == steps

@@ -37,6 +37,8 @@ CASES = {
     "batch of two": ((2, 16, 7, 7), (24, 16, 3, 3), {"pads": (1, 1, 1, 1)}),
     "batch of three, 1x1": ((3, 16, 5, 5), (24, 16, 1, 1), {}),
     "batch of three pixels": ((3, 16, 1, 1), (24, 16, 1, 1), {}),
+    "weights from memory": ((1, 272, 7, 7), (272, 272, 3, 3), {"pads": (1, 1, 1, 1)}),
+    "weights from memory, a row, three blocks": ((2, 560, 1, 31), (48, 560, 1, 11), {}),
     "one dimension": ((2, 12, 31), (20, 12, 5), {"strides": (2,), "pads": (2, 1)}),
     "three dimensions": ((1, 8, 5, 6, 7), (16, 8, 3, 2, 3), {"strides": (1, 2, 1), "pads": (1, 0, 1, 1, 1, 1)}),
     "three dimensions, batch, dilation": ((2, 9, 4, 5, 6), (17, 9, 2, 2, 2), {"dilations": (2, 1, 3)}),

@@ -1,0 +1,46 @@
+"""What rounding alone does to a model: every number that goes in replaced by a neighbouring one.
+
+No two computations in float32 agree better than this, and some models amplify it beyond any fixed tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from convc.frontends.onnx.tensors import to_array
+
+
+def neighbours(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Every float moved to the next one, up or down; integers as they are."""
+    if array.dtype.kind != "f":
+        return array
+    up = generator.random(array.shape) < 0.5
+    return np.nextafter(array, np.where(up, np.inf, -np.inf).astype(array.dtype))
+
+
+def nearby_inputs(inputs: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """`neighbours` of each input."""
+    generator = np.random.default_rng(seed)
+    return {name: neighbours(array, generator) for name, array in inputs.items()}
+
+
+def nearby_model(model: onnx.ModelProto, folder: Path | None, seed: int) -> onnx.ModelProto:
+    """The model with `neighbours` of its weights of two axes or more, which are summed over: scalars and vectors may
+    be sizes or scales, that have to be what they are. External data, which lies in `folder`, is taken in. Raises
+    ImportProblem for weights that cannot be read."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    generator = np.random.default_rng(seed)
+    constants = (node.attribute for node in changed.graph.node if node.op_type == "Constant")
+    held = (attribute.t for attributes in constants for attribute in attributes if attribute.HasField("t"))
+    for tensor in (*changed.graph.initializer, *held):
+        moves = tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 1
+        if moves or tensor.data_location == onnx.TensorProto.EXTERNAL:
+            array = to_array(tensor, folder, f"weight '{tensor.name}'")
+            tensor.CopyFrom(numpy_helper.from_array(neighbours(array, generator) if moves else array, tensor.name))
+    return changed

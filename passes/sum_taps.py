@@ -1,0 +1,107 @@
+"""Compute a window of many taps for few outputs as one product of a matrix and each element, and a sum of the parts.
+
+    conv(x, w) + b  =>  p = conv(x, w'); sum over taps t of p[channels of t, moved by t] + b       stride 1
+    conv_transpose(x, w) + b  =>  p = conv(x, w'); every element of p at its place + b              stride = window
+
+w' is w with its taps as further output channels and windows of one element: [O, C, *K] -> [K * O, C, 1...], and
+[C, O, *K] -> [O * K, C, 1...]. Legal for constant weights without groups. Pays where the outputs leave most of a vector
+of channels empty but the taps fill it, as in the last layers of networks that draw (one mask, three colours): with
+vectors of 16, 3 x 3 windows for one output then take a ninth of the multiplications.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.passes import ModulePass
+
+from convc.ir.attributes import shape_of
+from convc.ir.data import PadOp, ReshapeOp, SliceOp, TransposeOp
+from convc.ir.dialect import CompilerContext
+from convc.ir.functions import Fn
+from convc.ir.neural import ConvOp, ConvTransposeOp
+from convc.passes.rewriting import main_block
+from convc.passes.rules import Rewriter, RuleSet, rewrite
+from convc.passes.values import holds_floats
+
+_PAYS = 3
+"""How many times fewer multiplications there must be: the parts are written and read again."""
+
+
+@dataclass(frozen=True)
+class SumTaps(ModulePass):
+    """`channel_block`: how many channels a block holds, the target's f32 lanes."""
+
+    name = "sum-taps"
+    channel_block: int = 8
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        assert isinstance(ctx, CompilerContext)
+        rewrite(main_block(op), ctx, _rules(self.channel_block))
+
+
+def _rules(block: int) -> RuleSet:
+    rules = RuleSet()
+
+    @rules.on(ConvOp)
+    def convolution(op: ConvOp, rewriter: Rewriter) -> SSAValue | None:
+        weight = rewriter.known(op.w)
+        outputs, inputs, *window = shape_of(op.w)
+        if weight is None or set(op.strides.get_values()) != {1} or not _pays(op, inputs, outputs, window, block):
+            return None
+        first = [prod(window) * outputs, inputs, *[1] * len(window)]
+        taps = np.moveaxis(weight.reshape(outputs, inputs, -1), -1, 0).reshape(first)
+        parts = rewriter.emit(ConvOp(op.x, rewriter.weight(taps, op.w, ".taps")))
+        if any(pads := op.pads.get_values()):
+            half = len(window)
+            parts = rewriter.emit(PadOp(parts, [0, 0, *pads[:half], 0, 0, *pads[half:]]))
+        batch, _, *sizes = shape_of(op.result)
+        total = None
+        for number, tap in enumerate(np.ndindex(*window)):
+            starts = [0, number * outputs, *(i * d for i, d in zip(tap, op.dilations.get_values()))]
+            part = rewriter.emit(SliceOp(parts, starts, [batch, outputs, *sizes]))
+            total = part if total is None else rewriter.elementwise(Fn.ADD, total, part)
+        assert total is not None
+        return _biased(op, total, rewriter)
+
+    @rules.on(ConvTransposeOp)
+    def transposed(op: ConvTransposeOp, rewriter: Rewriter) -> SSAValue | None:
+        weight = rewriter.known(op.w)
+        inputs, outputs, *window = shape_of(op.w)
+        apart = list(op.strides.get_values()) == window and set(op.dilations.get_values()) == {1}
+        cut = any(op.pads.get_values()) or any(op.output_padding.get_values())
+        if weight is None or not apart or cut or not _pays(op, inputs, outputs, window, block):
+            return None
+        taps = weight.reshape(inputs, -1).T.reshape(-1, inputs, *[1] * len(window))
+        parts = rewriter.emit(ConvOp(op.x, rewriter.weight(np.ascontiguousarray(taps), op.w, ".taps")))
+        batch, _, *sizes = shape_of(op.x)
+        rank = len(window)
+        split = rewriter.emit(ReshapeOp(parts, [batch, outputs, *window, *sizes]))
+        places = [axis for i in range(rank) for axis in (2 + rank + i, 2 + i)]
+        placed = rewriter.emit(TransposeOp(split, [0, 1, *places]))
+        return _biased(op, rewriter.emit(ReshapeOp(placed, shape_of(op.result))), rewriter)
+
+    return rules
+
+
+def _pays(op: ConvOp | ConvTransposeOp, inputs: int, outputs: int, window: list[int], block: int) -> bool:
+    taps = prod(window)
+    usual, here = taps * _filled(outputs, block), _filled(outputs * taps, block)
+    # Few inputs: more would be written than was read.
+    return op.group.value.data == 1 and holds_floats(op.x) and usual >= _PAYS * here and outputs * taps <= inputs
+
+
+def _filled(channels: int, block: int) -> int:
+    return -(-channels // block) * block
+
+
+def _biased(op: ConvOp | ConvTransposeOp, total: SSAValue, rewriter: Rewriter) -> SSAValue:
+    if op.bias is None:
+        return total
+    bias = rewriter.emit(ReshapeOp(op.bias, [1, shape_of(total)[1], *[1] * (len(shape_of(total)) - 2)]))
+    return rewriter.elementwise(Fn.ADD, total, bias)
