@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from convc.frontends.onnx.precision import HALVES, half_outputs, in_single_precision
+from convc.frontends.onnx.precision import DOUBLE, HALVES, half_outputs, halves, in_single_precision
 from convc.frontends.onnx.reshaping import reshaped
 from convc.verify.rounding import nearby_model
 
@@ -22,7 +22,8 @@ class Reference:
     names intermediate values to return in place of the model's outputs; `optimise` turns its graph optimisations on,
     for timings; `threads` 0 means one a core.
 
-    What the model has in half precision is computed in single precision, as convc does; for timings as it is."""
+    What the model has in half precision is computed in single precision, as convc does; for timings as it is. So is a
+    model in double precision of whose operators onnxruntime has none for doubles, as it has no such Conv."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class Reference:
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
         self._model, self._shapes, self._threads = model, shapes, threads
         self._rounded: dict[str, np.dtype] = {}
-        """The half-precision types of outputs that onnxruntime computes in single precision."""
+        """The types of outputs that onnxruntime computes in single precision instead."""
         try:
             proto, folder = _opened(model)
             if folder is not None:
@@ -52,8 +53,18 @@ class Reference:
             if changed is not selected:
                 self._rounded = half_outputs(selected)
             source = str(model) if changed is proto and folder is not None else changed.SerializeToString()
+            double = selected if halves(selected, DOUBLE) else None
             del proto, selected, changed  # which hold the weights, as the session is about to
-            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            try:
+                self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            except ort.capi.onnxruntime_pybind11_state.NotImplemented:
+                if double is None:
+                    raise
+                single = in_single_precision(double, folder, border=False, types={**HALVES, **DOUBLE})
+                self._rounded = half_outputs(double, {**HALVES, **DOUBLE})
+                self._session = ort.InferenceSession(
+                    single.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                )
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ReferenceFailure(f"onnxruntime cannot load the model: {_first_line(error)}") from error
         self.output_names = [output.name for output in self._session.get_outputs()]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -19,17 +20,19 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from convc.frontends.onnx.calls import nested
 from convc.frontends.onnx.tensors import to_array
 
-HALVES: Mapping[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+Types: TypeAlias = Mapping[int, str]
+HALVES: Types = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+DOUBLE: Types = {TensorProto.DOUBLE: "float64"}
 # The attributes that hold an element type.
 _TYPES = frozenset({"dtype", "output_dtype", "softmax_precision", "stash_type", "to"})
 
 
-def halves(model: onnx.ModelProto) -> list[str]:
-    """The half-precision types that a model holds in its weights or as inputs, outputs or types of casts."""
+def halves(model: onnx.ModelProto, types: Types = HALVES) -> list[str]:
+    """The half-precision types (or `types`) that a model holds in weights or as inputs, outputs or types of casts."""
     found = {tensor.data_type for tensor in _tensors(model)}
     found |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
     found |= {attribute.i for node in _nodes(model) for attribute in node.attribute if attribute.name in _TYPES}
-    return [name for data_type, name in HALVES.items() if data_type in found]
+    return [name for data_type, name in types.items() if data_type in found]
 
 
 def note(model: onnx.ModelProto) -> list[str]:
@@ -38,37 +41,39 @@ def note(model: onnx.ModelProto) -> list[str]:
     return [f"{' and '.join(found)} in the model computed in float32"] if found else []
 
 
-def in_single_precision(model: onnx.ModelProto, folder: Path | None, *, border: bool = True) -> onnx.ModelProto:
-    """The model with float32 in the place of half precision; itself if there is none in it. `folder` is where external
-    data lies. Without a `border` inputs and outputs are float32 too. Raises ImportProblem for weights that cannot be
-    read."""
-    if not halves(model):
+def in_single_precision(
+    model: onnx.ModelProto, folder: Path | None, *, border: bool = True, types: Types = HALVES
+) -> onnx.ModelProto:
+    """The model with float32 in the place of half precision (or `types`); itself if there is none in it. `folder` is
+    where external data lies. Without a `border` inputs and outputs are float32 too. Raises ImportProblem for weights
+    that cannot be read."""
+    if not halves(model, types):
         return model
     changed = onnx.ModelProto()
     changed.CopyFrom(_typed(model))
     outer = {value.name: value.type.tensor_type.elem_type for value in (*changed.graph.input, *changed.graph.output)}
     for tensor in _tensors(changed):
-        _widen_tensor(tensor, folder)
+        _widen_tensor(tensor, folder, types)
     for node in _nodes(changed):
         for attribute in node.attribute:
-            _widen_attribute(attribute)
+            _widen_attribute(attribute, types)
     for function in changed.functions:
         for attribute in function.attribute_proto:
-            _widen_attribute(attribute)
+            _widen_attribute(attribute, types)
     for graph in _graphs(changed):
         del graph.value_info[:]
         for value in (*graph.input, *graph.output):
-            if value.type.tensor_type.elem_type in HALVES:
+            if value.type.tensor_type.elem_type in types:
                 value.type.tensor_type.elem_type = TensorProto.FLOAT
     if border:
         _cast_at_the_border(changed.graph, outer)
     return changed
 
 
-def half_outputs(model: onnx.ModelProto) -> dict[str, np.dtype]:
-    """The outputs of a model that have half precision, with their types."""
-    types = {value.name: value.type.tensor_type.elem_type for value in _typed(model).graph.output}
-    return {name: helper.tensor_dtype_to_np_dtype(each) for name, each in types.items() if each in HALVES}
+def half_outputs(model: onnx.ModelProto, types: Types = HALVES) -> dict[str, np.dtype]:
+    """The outputs of a model that have half precision (or `types`), with their types."""
+    found = {value.name: value.type.tensor_type.elem_type for value in _typed(model).graph.output}
+    return {name: helper.tensor_dtype_to_np_dtype(each) for name, each in found.items() if each in types}
 
 
 def _cast_at_the_border(graph: onnx.GraphProto, types: Mapping[str, int]) -> None:
@@ -104,14 +109,14 @@ def _typed(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
 
 
-def _widen_tensor(tensor: TensorProto, folder: Path | None) -> None:
-    if tensor.data_type in HALVES:
+def _widen_tensor(tensor: TensorProto, folder: Path | None, types: Types) -> None:
+    if tensor.data_type in types:
         array = to_array(tensor, folder, f"initializer '{tensor.name}'")
         tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float32), tensor.name))
 
 
-def _widen_attribute(attribute: AttributeProto) -> None:
-    if attribute.name in _TYPES and attribute.i in HALVES:
+def _widen_attribute(attribute: AttributeProto, types: Types) -> None:
+    if attribute.name in _TYPES and attribute.i in types:
         attribute.i = TensorProto.FLOAT
 
 

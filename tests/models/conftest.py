@@ -42,7 +42,8 @@ def agrees(built: Callable[..., Executable]) -> Callable[..., Report]:
 
     def check(model: Path, shapes: Shapes | None = None, reference: Network | None = None) -> Report:
         executable = built(model, shapes)
-        report = verify(executable.run, reference or Reference(model, shapes=shapes), executable.inputs)
+        own = Reference(model, shapes=shapes)
+        report = verify(executable.run, reference or own, executable.inputs, nearby=None if reference else own.nearby)
         print(report.summary())
         assert report.passed, report.summary()
         return report
@@ -58,7 +59,9 @@ def same(built: Callable[..., Executable]) -> Callable[..., dict[str, np.ndarray
     def check(model: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         executable = built(model, {name: array.shape for name, array in inputs.items()})
         reference = Reference(model)
-        report = verify(executable.run, reference, executable.inputs, samples=1, draw=lambda *_: inputs)
+        report = verify(
+            executable.run, reference, executable.inputs, samples=1, draw=lambda *_: inputs, nearby=reference.nearby
+        )
         print(*report.rows(), report.summary(), sep="\n")
         assert report.passed, report.summary()
         return executable.run(inputs)

@@ -58,7 +58,9 @@ def test_images_of_another_size(path: Path, agrees: Callable[..., object]) -> No
     name, (batch, channels, height, width) = declared(path)
     shapes = {name: (batch, channels, height + 32, width - 32)}
     if path.stem in FLATTEN_AN_IMAGE:
-        with pytest.raises(ImportProblem, match=r"^input '.*' is declared as .*, the graph does not take .*\(Gemm\)"):
+        with pytest.raises(
+            ImportProblem, match=r"^input '.*' is declared as .*, the graph does not take .*: node '.*'"
+        ):
             import_model(path, CompilerContext(), shapes)
     else:
         agrees(path, shapes)

@@ -270,3 +270,45 @@ def test_running_needs_numpy_alone(artifact: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", ALONE, str(artifact)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+PEAK = """
+import sys
+import numpy as np
+import convc
+def peak():
+    # Unlike that of getrusage, it does not begin with what the parent had.
+    line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+before = peak()
+exe = convc.load(sys.argv[1])
+exe.run({name: np.zeros(shape, dtype) for name, shape, dtype in exe.inputs})
+print(before, peak())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a process in /proc")
+def test_running_takes_little_more_memory_than_the_weights(tmp_path: Path) -> None:
+    """A ResNet-50 has 100 MB of them; this has as many in two products."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    from convc.pipeline import Build
+    from convc.targets.target import parse_target
+
+    generator = np.random.default_rng(0)
+    weights = {name: generator.standard_normal((3584, 3584), np.float32) for name in ("v", "w")}
+    nodes = [helper.make_node("MatMul", ["x", "v"], ["a"]), helper.make_node("MatMul", ["a", "w"], ["y"])]
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, 3584)) for name in "xy")
+    held = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    model = helper.make_model(helper.make_graph(nodes, "products", [x], [y], held))
+    Build(parse_target("cpu")).run(model, tmp_path / "products.convc")
+
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(tmp_path / "products.convc")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    before, peak = map(int, done.stdout.split())
+    held_bytes = sum(array.nbytes for array in weights.values())
+    assert held_bytes < peak - before < held_bytes + 16 * 2**20, "each weight is in memory once"
+    assert peak < held_bytes + 150 * 10**6
