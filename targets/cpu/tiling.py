@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil, prod
 
-from convc.targets.cpu.contraction import Axis, Contraction, Tiling, streams
+from convc.targets.cpu.contraction import Axis, Contraction, Tiling
 from convc.targets.target import Target
 
 _LATENCY = 4  # cycles from one multiply-add to the next on the same register
@@ -20,7 +20,6 @@ _TILE = 24  # cycles around a tile: addresses, loop, first loads
 _STORE = 2  # cycles to finish and store one vector
 _BLOCKS = 6  # output blocks in a tile, at the most
 _TASKS = 16  # enough for threads that claim them one by one to end together
-_STREAMS = 8  # tasks that each read weights from memory: the next ones that a task asks for should be its own
 _LEAST_TASKS = 4  # where more would read something again
 _FEW_ROWS = 4  # the least that a band with a padded copy of its own should have: it reads a window's rows more
 _UNROLLED = 2  # steps of a loop over the channels of a block: enough to hide the loop itself
@@ -95,16 +94,24 @@ def _tasks(c: Contraction, target: Target, x_size: int, w_size: int, height: int
 
     if image <= target.l2_bytes / 4:
         bands = ceil(_LEAST_TASKS / (around * columns))
-        share = max(1, min(around * columns // (_STREAMS if streams(c, target) else _TASKS), columns))
+        share = max(1, min(around * columns // _TASKS, columns))
         return Tiling(height, width, blocks, unrolled, rounded(banded / bands), share)
     if item * w_size <= target.l2_bytes / 2:
         fits = target.l2_bytes / 4 / (image / banded)
         band = rounded(min(banded * around / _TASKS, fits))
-        return Tiling(height, width, blocks, unrolled, max(band, rounded(_FEW_ROWS)), columns)
+        if _rows_overlap(c):
+            band = max(band, rounded(_FEW_ROWS))
+        return Tiling(height, width, blocks, unrolled, band, columns)
     bands = ceil(_TASKS / (around * columns))
     fits = target.l2_bytes / 2 / (image / banded)
     share = columns if fits < banded and item * w_size < image else 1
     return Tiling(height, width, blocks, unrolled, rounded(min(banded / bands, fits)), share)
+
+
+def _rows_overlap(c: Contraction) -> bool:
+    """Whether a row of points reads inputs that the next one reads too, as by a window of several rows."""
+    image = c.rows.x * c.rows.extent
+    return any(axis.x < image and (axis.extent - 1) * axis.x >= c.rows.x for axis in c.reduction)
 
 
 def _overlaps(c: Contraction) -> bool:

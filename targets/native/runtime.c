@@ -1,8 +1,10 @@
 /* What the kernels of an artifact call at run time: threads and scratch memory.
  *
- * A parallel region is cut into more tasks than threads, and threads claim them one by one: one that the system takes
- * away delays a task, not its whole share of the region. After a region a worker spins for about as long as the next
- * one may take to come, then sleeps: a quiet machine pays for no wake-ups, a busy one for little spinning.
+ * A parallel region is cut into more tasks than threads. Each thread has a share of neighbouring tasks, which it does in
+ * order, so that it finds in its caches what it wrote in the region before; then it takes from the ends of the others'
+ * shares. One that the system takes away delays a task, not its whole share. After a region a worker spins for about as
+ * long as the next one may take to come, then sleeps: a quiet machine pays for no wake-ups, a busy one for little
+ * spinning.
  */
 #define _GNU_SOURCE
 #include "convc.h"
@@ -19,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = 256, TASKS_PER_THREAD = 4, SPIN_NS = 50000, LINE = 64, HUGE_PAGE = 2 << 20, STACK = 256 << 10 };
+enum { MAX_THREADS = 256, TASKS_PER_THREAD = 8, SPIN_NS = 50000, LINE = 64, HUGE_PAGE = 2 << 20, STACK = 256 << 10 };
 
 /* As TVM's code generator has them. */
 struct group { void *sync_handle; int32_t num_task; };
@@ -40,9 +42,10 @@ static struct {
     atomic_int process;    /* whose threads the workers are */
     atomic_int workers;    /* that were started */
     atomic_int limit;      /* of workers that may join: one less than the threads of the call */
-    /* The region: its number (32 bits), its tasks (16), the next task to claim (16). Whoever claims a task finds `run`
-       and `data` as its region has them, since no region ends, and no other begins, while a task of it is open. */
-    _Alignas(LINE) _Atomic uint64_t ticket;
+    /* The region. Whoever claims a task finds it as it was posted: no region ends, and no other begins, while a task of
+       it is open. */
+    uint32_t number;
+    int tasks;
     lambda *run;
     void *data;
     _Alignas(LINE) atomic_int open;   /* tasks that have not ended */
@@ -51,6 +54,9 @@ static struct {
     _Alignas(LINE) atomic_int posted; /* regions so far, modulo 2**32; workers sleep on it */
     atomic_int asleep;                /* workers that do */
 } pool = {.owner = PTHREAD_MUTEX_INITIALIZER};
+
+/* A thread's tasks that nobody has claimed: the number of their region (32 bits), the end (16), the begin (16). */
+static struct { _Alignas(LINE) _Atomic uint64_t tasks; } shares[MAX_THREADS];
 
 static _Thread_local bool inside;     /* a region: those that it opens run in one piece */
 static _Thread_local int threads = 1; /* of the call that this thread makes */
@@ -75,19 +81,29 @@ static void spin_while(atomic_int *word, int value) {
         }
 }
 
-/* Claim and do tasks of the open region until none is left. */
-static void help(void) {
-    inside = true;
-    uint64_t ticket = atomic_load(&pool.ticket);
+/* A task of a thread's share, its first or its last; -1 where none is left. */
+static int claim(int thread, bool first) {
+    uint64_t tasks = atomic_load(&shares[thread].tasks);
     for (;;) {
-        int tasks = (ticket >> 16) & 0xffff, task = ticket & 0xffff;
-        if (task >= tasks) break;
-        if (!atomic_compare_exchange_weak(&pool.ticket, &ticket, ticket + 1)) continue;
-        struct group group = {NULL, tasks};
-        int status = pool.run(task, &group, pool.data);
-        if (status) atomic_store(&pool.status, status);
-        if (atomic_fetch_sub(&pool.open, 1) == 1 && atomic_load(&pool.waiting)) futex_wake(&pool.open, 1);
-        ticket = atomic_load(&pool.ticket);
+        int end = (tasks >> 16) & 0xffff, begin = tasks & 0xffff;
+        if (begin >= end) return -1;
+        uint64_t rest = first ? tasks + 1 : tasks - (1 << 16);
+        if (atomic_compare_exchange_weak(&shares[thread].tasks, &tasks, rest)) return first ? begin : end - 1;
+    }
+}
+
+/* Do tasks of the open region until none is left, one's own first. */
+static void help(int me) {
+    inside = true;
+    int count = atomic_load(&pool.workers) + 1;
+    for (int i = 0; i < count; ++i) {
+        int task;
+        while ((task = claim((me + i) % count, !i)) >= 0) {
+            struct group group = {NULL, pool.tasks};
+            int status = pool.run(task, &group, pool.data);
+            if (status) atomic_store(&pool.status, status);
+            if (atomic_fetch_sub(&pool.open, 1) == 1 && atomic_load(&pool.waiting)) futex_wake(&pool.open, 1);
+        }
     }
     inside = false;
 }
@@ -101,7 +117,7 @@ static void *worker(void *argument) {
             continue;
         }
         int seen = atomic_load(&pool.posted);
-        help();
+        help(number + 1);
         spin_while(&pool.posted, seen);
         atomic_fetch_add(&pool.asleep, 1);
         if (atomic_load(&pool.posted) == seen) futex_wait(&pool.posted, seen);
@@ -142,17 +158,20 @@ static int launch(lambda *run, void *data, int count) {
     if (helpers < 1) {
         status = in_one_piece(run, data);
     } else {
-        int tasks = (helpers + 1) * TASKS_PER_THREAD;
+        pool.number += 1;
+        pool.tasks = (helpers + 1) * TASKS_PER_THREAD;
         pool.run = run;
         pool.data = data;
         atomic_store(&pool.status, 0);
         if (atomic_exchange(&pool.limit, helpers) != helpers) futex_wake(&pool.limit, INT_MAX);
-        atomic_store(&pool.open, tasks);
-        uint64_t number = (atomic_load(&pool.ticket) >> 32) + 1;
-        atomic_store(&pool.ticket, number << 32 | (uint64_t)tasks << 16);
+        atomic_store(&pool.open, pool.tasks);
+        for (int i = 0; i <= helpers; ++i) {
+            uint64_t begin = i * TASKS_PER_THREAD, end = begin + TASKS_PER_THREAD;
+            atomic_store(&shares[i].tasks, (uint64_t)pool.number << 32 | end << 16 | begin);
+        }
         atomic_fetch_add(&pool.posted, 1);
         if (atomic_load(&pool.asleep)) futex_wake(&pool.posted, INT_MAX);
-        help();
+        help(0);
         int open = atomic_load(&pool.open);
         while (open) {
             spin_while(&pool.open, open);
@@ -175,6 +194,7 @@ void convc_use_threads(int wanted) {
     if (pool.process) { /* a forked child has none of its parent's threads, and maybe a lock that nobody will open */
         atomic_store(&pool.workers, 0);
         atomic_store(&pool.asleep, 0);
+        for (int i = 0; i < MAX_THREADS; ++i) atomic_store(&shares[i].tasks, 0);
         pool.owner = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     }
     pool.process = process;

@@ -13,6 +13,8 @@ import pytest
 from convc.targets.toolchain import NATIVE, compile_c, link
 
 KERNELS = r"""
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +52,33 @@ static int outer(int task, struct group *group, void *data) {
 int nested(int *hits, int count) {
     struct job job = {hits, count, -1};
     return __TVMBackendParallelLaunch(outer, &job, 0);
+}
+
+/* The first task of each thread, which waits there for the others; the one that has task 0 waits until all else is
+   done. */
+static atomic_int region_number, arrived, done;
+static int firsts[256], wanted;
+static int meet(int task, struct group *group, void *data) {
+    static _Thread_local int seen;
+    if (seen != region_number) {
+        seen = region_number;
+        firsts[atomic_fetch_add(&arrived, 1)] = task;
+        while (arrived < wanted) sched_yield();
+        while (task == 0 && done < group->num_task - 1) sched_yield();
+    }
+    *(int *)data = group->num_task;
+    ++done;
+    return 0;
+}
+
+int meeting(int threads, int *found) {
+    int tasks;
+    ++region_number;
+    arrived = done = 0;
+    wanted = threads;
+    int status = __TVMBackendParallelLaunch(meet, &tasks, 0);
+    memcpy(found, firsts, threads * sizeof *found);
+    return status ? -1 : tasks;
 }
 
 /* Ask for blocks of growing size, give them back last first, three times over; what was written must stay. */
@@ -108,6 +137,17 @@ def test_a_region_inside_a_region_runs_too(native: ctypes.CDLL) -> None:
     counts = (ctypes.c_int * (8 * 50))()
     assert native.nested(counts, 50) == 0
     assert list(counts) == [1] * (8 * 50)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_each_thread_begins_with_its_own_tasks_and_takes_those_of_one_that_is_stuck(
+    native: ctypes.CDLL, threads: int
+) -> None:
+    native.convc_use_threads(threads)
+    for _ in range(20):
+        first = (ctypes.c_int * threads)()
+        tasks = native.meeting(threads, first)  # ends only if others do what the thread with task 0 leaves
+        assert sorted(first) == list(range(0, tasks, tasks // threads))
 
 
 @pytest.mark.parametrize("threads", [1, 4])
