@@ -137,9 +137,10 @@ class _Names:
         return load
 
     def _memory(self, type_: Any) -> tuple[Callable[[Any], tirx.Stmt], Any]:
-        """A buffer for a scalar or a vector: what stores into it, and a load of it."""
+        """A buffer for a scalar or a vector: what stores into it, and a load. In the global scope TVM puts it on the
+        stack, whence LLVM moves it into registers; in the local one it would ask the runtime for memory each time."""
         dtype = tvm.DataType(str(type_.dtype))
-        buffer = tirx.decl_buffer((dtype.lanes,), dtype.with_lanes(1), "t", scope="local")
+        buffer = tirx.decl_buffer((dtype.lanes,), dtype.with_lanes(1), "t", scope="global")
         self.before.append(tirx.AllocBuffer(buffer))
         place = tirx.Ramp(0, 1, dtype.lanes) if dtype.lanes > 1 else 0
         return lambda value: tirx.BufferStore(buffer, value, [place]), tirx.BufferLoad(buffer, [place])

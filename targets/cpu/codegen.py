@@ -21,6 +21,7 @@ import tvm
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
+from convc.targets.lets import to_memory
 from convc.targets.target import Target, usable_cores
 
 # TVM's own pipeline for s_tir functions (tvm/s_tir/pipeline.py) without what only GPUs need. The first part concerns
@@ -123,7 +124,7 @@ def lowered(functions: Mapping[str, tirx.PrimFunc], target: Target) -> tvm.runti
     written = {v: f for v, f in module.functions.items() if v not in scheduled}
     module = _run((*_BLOCKS, *_LOOPS), scheduled)
     module.update(_run(_LOOPS, written))
-    module = ir.IRModule({variable.name_hint: _on_cpu(function) for variable, function in module.functions.items()})
+    module = ir.IRModule({variable.name_hint: _on_cpu(to_memory(f)) for variable, f in module.functions.items()})
     module = tirx.transform.LowerTVMBuiltin()(module)
     module = ir.IRModule({variable.name_hint: _returning(function) for variable, function in module.functions.items()})
     module = tirx.transform.LowerIntrin()(module)

@@ -11,7 +11,6 @@ from convc.ir.data import ConcatOp, PadOp
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.neural import ConvOp, ReduceOp
-from convc.targets.cpu import codegen
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.injective import Injective
@@ -20,13 +19,6 @@ from convc.targets.lets import Lets, let, to_memory
 
 CHAIN = (Fn.TANH, Fn.EXP, Fn.NEG, Fn.GELU, Fn.SIGMOID, Fn.MISH, Fn.SOFTPLUS, Fn.LOG)
 X = tirx.Var("x", "float32")
-
-
-@pytest.fixture(autouse=True)
-def _names_in_memory(monkeypatch):
-    """Names become memory before the last passes."""
-    on_cpu = codegen._on_cpu
-    monkeypatch.setattr(codegen, "_on_cpu", lambda function: on_cpu(to_memory(function)))
 
 
 def chain(x, functions=CHAIN):
