@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from convc.cli.arguments import add_json, add_shape, is_artifact, shapes
+from convc.cli.arguments import UsageError, add_json, add_shape, is_artifact, shapes
 from convc.cli.show import megabytes, print_json, print_table
 
 HELP = "tabulate a model's layers, or an artifact's kernels"
@@ -19,10 +19,13 @@ EXAMPLE = "convc inspect model.onnx --shape input=1x3x224x224"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, metavar="MODEL|ARTIFACT", help="what convc build takes or wrote")
     add_shape(parser)
+    parser.add_argument("--graph", type=Path, metavar="FILE.svg", help="draw a model's graph before and after passes")
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    if arguments.graph:
+        _draw(arguments)
     found = _artifact(arguments.path) if is_artifact(arguments.path) else _model(arguments)
     if arguments.json:
         print_json(found)
@@ -31,6 +34,17 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         _print_artifact(found)
     return 0
+
+
+def _draw(arguments: argparse.Namespace) -> None:
+    from convc.cli.drawing import check_drawing, draw
+    from convc.frontends.source import load_source
+
+    if is_artifact(arguments.path):
+        raise UsageError("--graph: an artifact has no graph any more: give the model that it was built from")
+    check_drawing(arguments.graph)
+    source = load_source(arguments.path)
+    draw(arguments.graph, source.model, source.shapes(shapes(arguments.shape))[0])
 
 
 def _model(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import onnx
@@ -171,3 +172,40 @@ def test_an_artifact_shows_each_kernel_and_its_choice(convc: Convc, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "direct_conv" in done.stdout
     assert "input       x: (1, 3, 8, 8) float32" in done.stdout.splitlines()
+
+
+def test_the_graph_is_drawn_before_and_after_passes(convc: Convc, tmp_path: Path) -> None:
+    classifier(tmp_path / "net.onnx")
+    done = convc("inspect", "net.onnx", "--graph", "net.svg")
+    assert done.returncode == 0, done.stderr
+    drawn = ElementTree.parse(tmp_path / "net.svg").getroot()
+    texts = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"as imported", "kernels after all passes"} <= set(texts)
+    assert texts.count("x") == texts.count("y") == texts.count("conv") == 2
+    assert texts.count("1x3x8x8") == 2  # what the convolution reads, in both
+    assert texts.count("direct_conv") == texts.count("packed_matmul") == 1
+    assert not [name for name in tmp_path.iterdir() if name.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("net.png", "convc: error: --graph: expected a file that ends in .svg, got net.png"),
+        ("missing/net.svg", "convc: error: --graph: missing is no folder"),
+    ],
+)
+def test_where_no_graph_can_be_drawn(path: str, message: str, convc: Convc, tmp_path: Path) -> None:
+    classifier(tmp_path / "net.onnx")
+    done = convc("inspect", "net.onnx", "--graph", path)
+    assert done.returncode != 0
+    assert done.stderr.strip() == message
+
+
+def test_what_draws_is_named_where_it_is_missing(convc: Convc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier(tmp_path / "net.onnx")
+    (tmp_path / "hides").mkdir()
+    (tmp_path / "hides/pygraphviz.py").write_text("raise ImportError('hidden')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hides"))
+    done = convc("inspect", "net.onnx", "--graph", "net.svg")
+    assert done.returncode != 0
+    assert done.stderr.strip().endswith("--graph needs pygraphviz, which carries Graphviz: pip install 'convc[graph]'")
