@@ -9,6 +9,8 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +162,13 @@ def test_ctrl_c_is_one_line_and_keeps_what_was_measured(
 ) -> None:
     command = [sys.executable, "-m", "convc", "tune", "net.onnx", "--threads", "1", "--db", "t.db"]
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored where a shell runs it with &
     ) as process:
         assert process.stderr is not None
         assert any(line.startswith("  conv") for line in process.stderr), "a batch is over"
@@ -180,7 +188,7 @@ def no_database(folder: Path) -> None:
 
 
 def foreign_database(folder: Path) -> None:
-    with sqlite3.connect(folder / "x") as connection:
+    with closing(sqlite3.connect(folder / "x")) as connection, connection:
         connection.execute("CREATE TABLE record (number INTEGER)")
 
 
