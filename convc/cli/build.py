@@ -139,24 +139,13 @@ def _cannot_run(target: Target) -> str:
 def _verified(folder: Path, model: Path | onnx.ModelProto, arguments: argparse.Namespace) -> Report:
     """The report on a build that agrees with onnxruntime. Raises VerificationError for one that does not."""
     from convc.runtime import load
-    from convc.verify import Reference, VerificationError, verify
+    from convc.verify import VerificationError, verify_variants
 
-    executable = load(folder)
     reports = []
-    for signature in executable.signatures:
-        reference = Reference(model, shapes={name: shape for name, shape, _ in signature})
-        reports.append(
-            verify(
-                executable.run,
-                reference,
-                signature,
-                samples=arguments.samples,
-                seed=arguments.seed,
-                nearby=reference.nearby,
-            )
-        )
-        if not reports[-1].passed:
-            raise VerificationError(f"{reports[-1].summary()}; build it with --no-verify, then convc verify --bisect")
+    for report in verify_variants(load(folder), model, samples=arguments.samples, seed=arguments.seed):
+        if not report.passed:
+            raise VerificationError(f"{report.summary()}; build it with --no-verify, then convc verify --bisect")
+        reports.append(report)
     return max(reports, key=lambda report: report.error)
 
 

@@ -37,27 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     from convc.frontends.source import load_source
     from convc.runtime import load
-    from convc.verify import Reference, verify
+    from convc.verify import verify_variants
 
     progress = Progress(quiet=arguments.json)
     executable = load(arguments.artifact, threads=arguments.threads)
     with progress.steps() as show:
         show("loading the model in onnxruntime")
         model = load_source(arguments.model).model
-        reports = []
-        for signature in executable.signatures:
-            reference = Reference(model, shapes={name: shape for name, shape, _ in signature})
-            reports.append(
-                verify(
-                    executable.run,
-                    reference,
-                    signature,
-                    samples=arguments.samples,
-                    seed=arguments.seed,
-                    nearby=reference.nearby,
-                    on_sample=lambda seed: show(f"comparing on seed {seed}"),
-                )
+        reports = list(
+            verify_variants(
+                executable,
+                model,
+                samples=arguments.samples,
+                seed=arguments.seed,
+                on_sample=lambda seed: show(f"comparing on seed {seed}"),
             )
+        )
         passed = all(report.passed for report in reports)
         finding = None if passed or not arguments.bisect else _first_wrong(executable, model, arguments.seed, show)
     if arguments.json:

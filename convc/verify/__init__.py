@@ -5,6 +5,7 @@ from convc.verify.compare import Difference, compare
 from convc.verify.inputs import random_inputs
 from convc.verify.reference import Reference, ReferenceFailure
 from convc.verify.report import OutputReport, Report, VerificationError, verify
+from convc.verify.variants import verify_variants
 
 __all__ = [
     "Difference",
@@ -18,4 +19,5 @@ __all__ = [
     "compare",
     "random_inputs",
     "verify",
+    "verify_variants",
 ]

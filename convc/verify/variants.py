@@ -1,0 +1,37 @@
+"""All variants of an artifact beside onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+
+from convc.verify.reference import Reference
+from convc.verify.report import Report, verify
+
+if TYPE_CHECKING:
+    from convc.runtime import Executable
+
+
+def verify_variants(
+    executable: Executable,
+    model: Path | onnx.ModelProto,
+    *,
+    samples: int,
+    seed: int,
+    on_sample: Callable[[int], None] = lambda seed: None,
+) -> Iterator[Report]:
+    """A report on each set of input shapes, as `verify` makes it. Raises ReferenceFailure."""
+    for signature in executable.signatures:
+        reference = Reference(model, shapes={name: shape for name, shape, _ in signature})
+        yield verify(
+            executable.run,
+            reference,
+            signature,
+            samples=samples,
+            seed=seed,
+            nearby=reference.nearby,
+            on_sample=on_sample,
+        )
