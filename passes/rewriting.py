@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from convc.ir.data import ConstantOp, WeightOp
-from convc.ir.dialect import CompilerContext
+from convc.ir.data import ConstantOp
 from convc.ir.kernel import KernelOp, YieldOp
 from convc.ir.text import main_function
 
@@ -34,12 +32,6 @@ def parent_of(op: Operation) -> Block:
 def users(value: SSAValue) -> list[Operation]:
     """The operations that read a value, once for each time that they do."""
     return [use.operation for use in value.uses]
-
-
-def weight_array(context: CompilerContext, value: SSAValue) -> np.ndarray | None:
-    """The array of a plain weight, or None where the value is anything else."""
-    op = value.owner
-    return context.weights[op.key] if isinstance(op, WeightOp) else None
 
 
 def outline(ops: Sequence[Operation], outputs: Sequence[SSAValue], before: Operation) -> KernelOp:
