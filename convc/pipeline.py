@@ -34,18 +34,20 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from convc.targets.lower import Library, Program
-    from convc.targets.target import Target
+    from convc.targets.target import AnyTarget
 
 Shapes: TypeAlias = Mapping[str, Sequence[int]]
 Constants: TypeAlias = "Mapping[str, np.ndarray]"
 
 
-def phases(level: int, target: Target, choices: str = "") -> list[tuple[str, str]]:
+def phases(level: int, target: AnyTarget, choices: str = "") -> list[tuple[str, str]]:
     """(phase, passes as `convc opt -p` takes them) of an optimisation level, in order. `choices` are the options that
     let passes choose by measurements."""
     simplify = "canonicalise,recognise-activations,fold-pads,fold-batch-norm,fold-conv-scale,canonicalise"
+    algorithms = f'choose-algorithms{{target="{target.name}"{choices}}},' if target.kind == "cpu" else ""
+    packed = "" if target.kind == "cpu" else " pack_products=false"
     layouts = (
-        f'assign-layouts{{channel_block={target.lanes()}}},choose-algorithms{{target="{target.name}"{choices}}},'
+        f"assign-layouts{{channel_block={target.lanes()}{packed}}},{algorithms}"
         "prepack-weights,outline-relayouts,find-views"
     )
     choices = choices if level >= 3 else " template=generic"
@@ -64,7 +66,7 @@ class Build:
     before it gets its name, and may raise; `times` are the seconds that each phase took. Kernels are computed as was
     `measured` to be fastest on so many threads, if `database` (None: the user's) or what convc ships knows of them."""
 
-    target: Target
+    target: AnyTarget
     level: int = 3
     threads: int | None = None
     dump: Path | None = None
@@ -141,21 +143,20 @@ class Build:
         return f" measured=true database={file} threads={self.threads or 0}"
 
     def _compile(self, library: Library, programs: Sequence[Program], folder: Path) -> None:
-        from convc.targets.cpu.codegen import compile_objects
-        from convc.targets.emit_c import to_c
-        from convc.targets.toolchain import compile_c, link, runtime_object
+        from convc.targets.target import Target
 
-        source, program, runtime = (folder / name for name in ("program.c", "program.o", "runtime.o"))
-        source.write_text(to_c(programs))
-        functions = {symbol: kernel.function for symbol, kernel in library.kernels.items()}
-        kernels = compile_objects(
-            functions, self.target, folder, lambda n, m: self.on_phase(f"compile  {n} of {m} kernels")
-        )
-        compile_c(source, program, self.target.arch)
-        runtime.write_bytes(runtime_object(self.target.arch))
-        link(folder / KERNELS, [*kernels, program, runtime], self.target.arch)
-        for path in (*kernels, source, program, runtime):
-            path.unlink()
+        def on_step(step: str) -> None:
+            self.on_phase(f"compile  {step}")
+
+        output = folder / KERNELS[self.target.kind]
+        if isinstance(self.target, Target):
+            from convc.targets.cpu.library import write_library
+
+            write_library(library, programs, self.target, output, on_step)
+        else:
+            from convc.targets.cuda.library import write_library as write_cubin
+
+            write_cubin(library, self.target, output, on_step)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

@@ -43,10 +43,12 @@ _STREAM = 8
 
 @dataclass(frozen=True)
 class AssignLayouts(ModulePass):
-    """`channel_block`: how many channels a block holds, the target's f32 lanes."""
+    """`channel_block`: how many channels a block holds, the target's f32 lanes. `pack_products`: whether the weights of
+    matrix products are laid out in blocks too."""
 
     name = "assign-layouts"
     channel_block: int = 8
+    pack_products: bool = True
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         block = main_block(op)
@@ -56,7 +58,7 @@ class AssignLayouts(ModulePass):
             if _decide(kernel, blocked, self.channel_block):
                 blocked.update(kernel.outputs)
                 _retype(kernel, self.channel_block)
-            elif isinstance(kernel.anchor, MatMulOp):
+            elif self.pack_products and isinstance(kernel.anchor, MatMulOp):
                 _pack_product(kernel, kernel.anchor, self.channel_block)
         _connect([*kernels, *(inner for inner in block.ops if not isinstance(inner, KernelOp))])
 

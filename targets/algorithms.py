@@ -36,7 +36,7 @@ from convc.targets.cpu.loops import channel_block
 from convc.targets.cpu.tiling import STREAM_BYTES, cycles
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.measurements import Measurements, open_measurements, usable
-from convc.targets.target import Target, parse_target
+from convc.targets.target import Target, parse_cpu
 
 _EFFICIENCY = 0.92
 _MARGIN = 0.9
@@ -45,8 +45,8 @@ _MARGIN = 0.9
 
 @dataclass(frozen=True)
 class ChooseAlgorithms(ModulePass):
-    """`target`: as `--target` takes it. `measured`: whether to look for measurements, for so many `threads` (0: all
-    cores of the target), in `database` and among those that convc ships."""
+    """`target`: a CPU, as `--target` takes it. `measured`: whether to look for measurements, for so many `threads` (0:
+    all cores of the target), in `database` and among those that convc ships."""
 
     name = "choose-algorithms"
     target: str = "cpu"
@@ -56,7 +56,7 @@ class ChooseAlgorithms(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         assert isinstance(ctx, CompilerContext)
-        target = parse_target(self.target)
+        target = parse_cpu(self.target)
         known = open_measurements(self.database, target, self.threads or target.cores) if self.measured else None
         transformed: dict[tuple[str, int], str] = {}
         decided: dict[str, int] = {}

@@ -11,12 +11,12 @@ from convc.ir.neural import ConvOp, WinogradConvOp
 from convc.ir.text import kernel_text
 from convc.ir.views import nbytes
 from convc.targets.algorithms import direct_cycles, forms
-from convc.targets.cpu import registry
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.tiling import STREAM_BYTES
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.measurements import Measurements, Record, TuningError, candidate_key, usable
-from convc.targets.target import Target
+from convc.targets.registry import templates_of
+from convc.targets.target import AnyTarget, Target
 from convc.targets.template import Config
 
 
@@ -30,25 +30,25 @@ class Choice:
     cost: Mapping[str, int] = field(default_factory=dict)
 
 
-def candidates(kernel: KernelOp, target: Target) -> Iterator[tuple[str, Config]]:
+def candidates(kernel: KernelOp, target: AnyTarget) -> Iterator[tuple[str, Config]]:
     """All templates that apply with all of their configurations, best first by the model. The last template, which
     takes every kernel, counts only where no other does."""
-    *special, last = registry.TEMPLATES
+    *special, last = templates_of(target)
     found = [template for template in special if template.applies(kernel, target)]
     for template in found or [last]:
         for config in template.candidates(kernel, target):
             yield template.name, config
 
 
-def decide(kernel: KernelOp, text: str, target: Target, known: Measurements | None) -> tuple[Choice, Choice | None]:
+def decide(kernel: KernelOp, text: str, target: AnyTarget, known: Measurements | None) -> tuple[Choice, Choice | None]:
     """What to choose for a kernel (whose `kernel_text` is given), and what would come second: another candidate, or
     another form of the kernel, which only `choose-algorithms` could have chosen. Raises TuningError where all that
     could be chosen is known to fail."""
-    if known is None:
+    if known is None or not isinstance(target, Target):
         return _by_model(kernel, target, [])
     others = {other: form for form in forms(kernel, target) if (other := kernel_text(form)) != text}
     records, *rest = known.records([text, *others])
-    if not (found := usable(records, kernel, registry.TEMPLATES, target)):
+    if not (found := usable(records, kernel, templates_of(target), target)):
         return _by_model(kernel, target, records)
     second = min([*found[1:], *(each[0] for each in rest if each)], key=_time, default=None)
     return _measured(found[0]), _measured(second) if second and second.outcome == "ok" else None
@@ -75,18 +75,21 @@ def _time(record: Record) -> float:
     return record.ns if record.outcome == "ok" else float("inf")
 
 
-def _by_model(kernel: KernelOp, target: Target, known: list[Record]) -> tuple[Choice, Choice | None]:
+def _by_model(kernel: KernelOp, target: AnyTarget, known: list[Record]) -> tuple[Choice, Choice | None]:
     failed = {record.key for record in known if record.outcome != "ok"}
     good = [each for each in candidates(kernel, target) if candidate_key(*each) not in failed]
-    last = registry.TEMPLATES[-1].name
+    last = templates_of(target)[-1].name
     if not good and candidate_key(last, {}) not in failed:
         good = [(last, {})]
     if not good:
         name, reasons = kernel.outputs[0].name_hint, sorted({record.outcome for record in known})
         raise TuningError(f"kernel '{name}': all that could compute it failed when measured ({', '.join(reasons)})")
     (template, config), *others = good
+    second = Choice(*others[0]) if others else None
+    if not isinstance(target, Target):
+        return Choice(template, config), second
     choice = Choice(template, config, {"cycles": round(modelled_cycles(kernel, target))})
-    return choice, _other_form(kernel, target) or (Choice(*others[0]) if others else None)
+    return choice, _other_form(kernel, target) or second
 
 
 def _other_form(kernel: KernelOp, target: Target) -> Choice | None:

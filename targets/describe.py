@@ -37,7 +37,13 @@ def _variant(program: Program) -> dict[str, Any]:
         "outputs": _tensors(program.outputs),
         "arena_bytes": program.arena_bytes,
         "steps": [
-            {"kernel": step.symbol, "name": step.name, "macs": step.macs, "bytes": step.nbytes}
+            {
+                "kernel": step.symbol,
+                "name": step.name,
+                "macs": step.macs,
+                "bytes": step.nbytes,
+                "places": [[place.space, place.number, place.offset] for place in step.places],
+            }
             for step in program.steps
         ],
     }

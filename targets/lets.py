@@ -81,18 +81,21 @@ def let(name: tirx.Var, value: Any, body: Any) -> Any:
     return tvm_ffi.structural_map(body, (tirx.Var, lambda variable: value if variable.same_as(name) else variable))
 
 
-def to_memory(function: tirx.PrimFunc) -> tirx.PrimFunc:
+def to_memory(function: tirx.PrimFunc, scope: str = "global") -> tirx.PrimFunc:
     """The function with each name in what it stores as a small buffer: `t[0] = value; y[i] = body(t[0])`. What only
-    one branch of an `if_then_else` computes moves into a branch of an `if`."""
-    return function.with_body(tvm_ffi.structural_mutate(function.body, ((tirx.BufferStore, _store),)))
+    one branch of an `if_then_else` computes moves into a branch of an `if`.
 
+    For a CPU the buffers are of the global `scope`: TVM puts those on the stack, whence LLVM moves them into registers;
+    in the local one it would ask the runtime for memory each time."""
 
-def _store(store: tirx.BufferStore, mutator: Any) -> tirx.Stmt:
-    if not _holds_names(store.value):
-        return store
-    before: list[tirx.Stmt] = []
-    value = _Names({}, before).replace(store.value)
-    return tirx.stmt_seq(*before, tirx.BufferStore(store.buffer, value, store.indices))
+    def store(store: tirx.BufferStore, mutator: Any) -> tirx.Stmt:
+        if not _holds_names(store.value):
+            return store
+        before: list[tirx.Stmt] = []
+        value = _Names({}, before, scope).replace(store.value)
+        return tirx.stmt_seq(*before, tirx.BufferStore(store.buffer, value, store.indices))
+
+    return function.with_body(tvm_ffi.structural_mutate(function.body, ((tirx.BufferStore, store),)))
 
 
 def _holds_names(expression: Any) -> bool:
@@ -105,6 +108,7 @@ class _Names:
 
     loads: dict[int, Any]
     before: list[tirx.Stmt]
+    scope: str
 
     def replace(self, expression: Any) -> Any:
         """The expression without names."""
@@ -130,17 +134,16 @@ class _Names:
         store, load = self._memory(call.ty)
         branches = []
         for branch in call.args[1:]:
-            inside = _Names(self.loads, [])
+            inside = _Names(self.loads, [], self.scope)
             value = inside.replace(branch)
             branches.append(tirx.stmt_seq(*inside.before, store(value)))
         self.before.append(tirx.IfThenElse(condition, *branches))
         return load
 
     def _memory(self, type_: Any) -> tuple[Callable[[Any], tirx.Stmt], Any]:
-        """A buffer for a scalar or a vector: what stores into it, and a load. In the global scope TVM puts it on the
-        stack, whence LLVM moves it into registers; in the local one it would ask the runtime for memory each time."""
+        """A buffer for a scalar or a vector: what stores into it, and a load."""
         dtype = tvm.DataType(str(type_.dtype))
-        buffer = tirx.decl_buffer((dtype.lanes,), dtype.with_lanes(1), "t", scope="global")
+        buffer = tirx.decl_buffer((dtype.lanes,), dtype.with_lanes(1), "t", scope=self.scope)
         self.before.append(tirx.AllocBuffer(buffer))
         place = tirx.Ramp(0, 1, dtype.lanes) if dtype.lanes > 1 else 0
         return lambda value: tirx.BufferStore(buffer, value, [place]), tirx.BufferLoad(buffer, [place])

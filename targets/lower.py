@@ -25,10 +25,10 @@ from convc.ir.signature import Signature, input_signature, output_signature
 from convc.ir.text import kernel_text, main_function
 from convc.ir.views import Placement, nbytes
 from convc.ir.weights import WeightStore
-from convc.targets.cpu.registry import template_named
 from convc.targets.memory import Lifetime, aligned, plan
+from convc.targets.registry import template_named
 from convc.targets.select import chosen, notes
-from convc.targets.target import Target
+from convc.targets.target import AnyTarget
 
 Space = Literal["input", "output", "weight", "arena"]
 
@@ -78,7 +78,7 @@ class Kernel:
 class Library:
     """What the programs of an artifact share."""
 
-    target: Target
+    target: AnyTarget
     kernels: dict[str, Kernel] = field(default_factory=dict)
     weights: dict[str, tuple[int, np.ndarray]] = field(default_factory=dict)
     """Name -> (byte offset, array as it lies in memory), in memory order."""
@@ -93,7 +93,7 @@ class Library:
             anchor = kernel.anchor or kernel.ops[-1] if kernel.ops else None
             what = anchor.name.removeprefix("convc.") if anchor is not None else "copy"
             symbol = self._symbols[key] = f"k{len(self._symbols)}_{what}"
-            function = template_named(template).schedule(kernel, config, self.target)
+            function = template_named(template, self.target).schedule(kernel, config, self.target)
             self.kernels[symbol] = Kernel(function, template, config, notes(kernel))
         return self._symbols[key]
 

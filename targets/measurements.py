@@ -60,7 +60,9 @@ def open_measurements(database: str, target: Target, threads: int) -> Measuremen
     return Choices.open(database, target, threads)
 
 
-def usable(records: Sequence[Record], kernel: KernelOp, templates: Sequence[Template], target: Target) -> list[Record]:
+def usable(
+    records: Sequence[Record], kernel: KernelOp, templates: Sequence[Template[Target]], target: Target
+) -> list[Record]:
     """The records of a kernel that can be built: measured well, of a template that applies, with the fields that the
     template has today."""
     found, fields = [], {}

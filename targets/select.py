@@ -21,9 +21,9 @@ from xdsl.passes import ModulePass
 from convc.ir.kernel import KernelOp
 from convc.ir.text import kernel_text, main_function
 from convc.targets.choosing import Choice, decide
-from convc.targets.cpu.registry import template_named
 from convc.targets.measurements import open_measurements
-from convc.targets.target import parse_target
+from convc.targets.registry import template_named
+from convc.targets.target import Target, parse_target
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,12 @@ class Select(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = parse_target(self.target)
-        known = open_measurements(self.database, target, self.threads or target.cores) if self.measured else None
+        known = None
+        if self.measured and isinstance(target, Target):
+            known = open_measurements(self.database, target, self.threads or target.cores)
         kernels = [inner for inner in main_function(op).body.block.ops if isinstance(inner, KernelOp)]
         if self.template:
-            only = template_named(self.template)
+            only = template_named(self.template, target)
             for kernel in kernels:
                 choose(kernel, only.name, only.candidates(kernel, target)[0])
             return

@@ -11,10 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import tvm.target
+
+    from convc.targets.cuda.target import CudaTarget
+
+AnyTarget: TypeAlias = "Target | CudaTarget"
 
 
 class TargetError(ValueError):
@@ -23,7 +27,7 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True)
 class Target:
-    """A target description. Schedules take every hardware number from here, never from a constant."""
+    """A CPU's description. Schedules take every hardware number from here, never from a constant."""
 
     name: str
     """As the user wrote it: `cpu`, `cpu:znver4`, `cpu:aarch64-linux-gnu+neon`."""
@@ -46,6 +50,11 @@ class Target:
     required_features: tuple[str, ...] = ()
     """The instruction sets a build may contain, by their names in /proc/cpuinfo: a machine lacking one of them
     must refuse it."""
+
+    @property
+    def kind(self) -> str:
+        """The first part of the target's name."""
+        return "cpu"
 
     @property
     def arch(self) -> str:
@@ -74,24 +83,33 @@ class Target:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` is the inverse."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {"kind": self.kind, **values}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Target:
         """Raises TypeError for missing or unknown keys."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "kind"}
         return Target(**fields)
 
     def __str__(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True)
 
 
-def parse_target(text: str) -> Target:
-    """The target that a string names: `cpu` (this machine), `cpu:NAME` with LLVM's name of an x86-64 or aarch64
+def parse_target(text: str) -> AnyTarget:
+    """The target that a string names: `cuda...` as `parse_cuda` takes it, or a CPU as `parse_cpu` does. Raises
+    TargetError for all else."""
+    if text.strip().partition(":")[0] == "cuda":
+        from convc.targets.cuda.target import parse_cuda
+
+        return parse_cuda(text)
+    return parse_cpu(text)
+
+
+def parse_cpu(text: str) -> Target:
+    """The CPU that a string names: `cpu` (this machine), `cpu:NAME` with LLVM's name of an x86-64 or aarch64
     processor, `cpu:TRIPLE`, the last two with any number of `+FEATURE`. Raises TargetError for all else."""
     kind, _, rest = text.strip().partition(":")
-    if kind == "cuda":
-        raise TargetError(f'target "{text}": CUDA is not built yet, only CPU is; {_KNOWN}')
     if kind != "cpu" or text.strip().endswith(":"):
         raise TargetError(f'unknown target "{text}"; {_KNOWN}')
     if not rest:
@@ -115,7 +133,7 @@ def parse_target(text: str) -> Target:
 _KNOWN = (
     "known: cpu (this machine), cpu:NAME with LLVM's name of an x86-64 or aarch64 processor (x86-64-v3, haswell, "
     "skylake-avx512, znver4, cortex-a76, neoverse-n1 ...), cpu:TRIPLE such as cpu:aarch64-linux-gnu, "
-    "the last two also with +FEATURE"
+    "the last two also with +FEATURE; cuda (this machine's GPU), cuda:ARCH such as cuda:sm_90a"
 )
 _TRIPLES = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1
-MANIFEST, KERNELS, WEIGHTS = "manifest.json", "kernels.so", "weights.safetensors"
+FORMAT = 2
+MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+KERNELS = {"cpu": "kernels.so", "cuda": "kernels.cubin"}
+"""The file of machine code, by kind of target."""
 
 _MAX_BYTES = 64 << 20
 _KEY = b'"digest": "'
@@ -22,7 +24,7 @@ class ArtifactError(Exception):
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write manifest.json for a folder whose other files are there."""
-    files = {name: file_digest(folder / name) for name in (KERNELS, WEIGHTS)}
+    files = {name: file_digest(folder / name) for name in (KERNELS[manifest["target"]["kind"]], WEIGHTS)}
     text = json.dumps({**manifest, "files": files, "digest": _BLANK.decode()}, indent=1).encode() + b"\n"
     digest = hashlib.sha256(text).hexdigest().encode()
     (folder / MANIFEST).write_bytes(text.replace(_KEY + _BLANK, _KEY + digest))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx
 
     from convc.pipeline import Build, Shapes
-    from convc.targets.target import Target
+    from convc.targets.target import AnyTarget
     from convc.tuning.tuner import Tuner
     from convc.verify import Report
 
@@ -102,17 +102,20 @@ def _tune(
     arguments: argparse.Namespace,
     model: Path | onnx.ModelProto,
     sets: Sequence[Shapes],
-    target: Target,
+    target: AnyTarget,
     output: Path,
 ) -> Tuner:
     """Measure a model's kernels before it is built."""
     from convc.artifact.writer import check_output
+    from convc.targets.target import Target
     from convc.tuning.database import default_path
     from convc.tuning.session import Session
     from convc.tuning.tuner import Budget
 
     if arguments.level < 3:
         raise UsageError(f"--tune needs -O3: at -O{arguments.level} there is one way to compute each kernel")
+    if not isinstance(target, Target):
+        raise UsageError(f"--tune measures kernels on CPUs, not yet on {target.name}")
     check_output(output)
     threads, database = arguments.threads or target.cores, arguments.db or default_path()
     with view(quiet=arguments.json) as (show, report):
@@ -128,7 +131,7 @@ def _tuned(tuner: Tuner | None) -> dict[str, Any]:
     return {"tuning": facts(tuner)}
 
 
-def _cannot_run(target: Target) -> str:
+def _cannot_run(target: AnyTarget) -> str:
     """Why code for a target cannot be run on this machine; empty if it can."""
     from convc.runtime import lacking
 

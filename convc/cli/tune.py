@@ -45,14 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     from convc.frontends.source import load_source
-    from convc.targets.target import parse_target
+    from convc.targets.target import parse_cpu
     from convc.tuning.database import default_path
     from convc.tuning.known import check_export, export
     from convc.tuning.session import Session, side_by_side
     from convc.tuning.summary import choices, facts
     from convc.tuning.tuner import Budget
 
-    target = parse_target(arguments.target)
+    target = parse_cpu(arguments.target)
     threads = arguments.threads or target.cores
     if arguments.export:
         check_export(arguments.export)

@@ -67,3 +67,13 @@ def usable(value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np
 def text(shape: tuple[int, ...]) -> str:
     """1x3x224x224."""
     return "x".join(map(str, shape)) or "scalar"
+
+
+def dtype_named(name: str) -> np.dtype:
+    """numpy's type of this name; ml_dtypes adds bfloat16 and narrower ones to them."""
+    try:
+        return np.dtype(name)
+    except TypeError:
+        import ml_dtypes  # noqa: F401 - registers them
+
+        return np.dtype(name)

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import platform
 import shutil
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from convc.artifact.manifest import KERNELS, WEIGHTS, ArtifactError, check_files, read_manifest
-from convc.runtime.arrays import InputError, aligned_empty, arena, text, usable
+from convc.artifact.manifest import check_files, read_manifest
+from convc.runtime import cpu
+from convc.runtime.arrays import InputError, dtype_named, text, usable
+from convc.runtime.cpu import CpuEngine, usable_cores
 
-ABI = 1
 Signature: TypeAlias = list[tuple[str, tuple[int, ...], np.dtype]]
-
-
-class Call(ctypes.Structure):
-    """struct convc_call of targets/native/convc.h."""
-
-    _fields_ = (
-        ("inputs", ctypes.POINTER(ctypes.c_void_p)),
-        ("outputs", ctypes.POINTER(ctypes.c_void_p)),
-        ("weights", ctypes.c_void_p),
-        ("arena", ctypes.c_void_p),
-        ("nanoseconds", ctypes.POINTER(ctypes.c_int64)),
-        ("threads", ctypes.c_int32),
-    )
 
 
 @dataclass(frozen=True)
@@ -45,14 +29,23 @@ class StepTime:
     nbytes: int
 
 
+class Engine(Protocol):
+    """Runs the variants of an artifact on one kind of hardware, on so many threads where that means anything."""
+
+    def run(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[np.ndarray]:
+        """The outputs of a variant, in fresh memory. The inputs are dense, aligned, and of the variant's types."""
+
+    def profile(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[int]:
+        """Run once; how many nanoseconds each step took."""
+
+
 class _Variant:
     """The network for one set of input shapes."""
 
-    def __init__(self, entry: Mapping[str, Any], function: Any) -> None:
+    def __init__(self, entry: Mapping[str, Any], number: int) -> None:
         self.inputs, self.outputs = _signature(entry["inputs"]), _signature(entry["outputs"])
         self.steps: list[dict[str, Any]] = entry["steps"]
-        self.arena_bytes: int = entry["arena_bytes"]
-        self.function = function
+        self.number = number
 
 
 class Executable:
@@ -66,16 +59,8 @@ class Executable:
         self.folder = folder
         self.manifest = manifest
         self.threads = threads or manifest["threads"] or usable_cores()
-        if missing := lacking(manifest["target"]):
-            raise ArtifactError(f"built for {manifest['target']['name']}: {missing}; build it again for this machine")
-        self._library = _open_library(folder / KERNELS)
-        self._variants = [
-            _Variant(entry, getattr(self._library, f"convc_run_{number}"))
-            for number, entry in enumerate(manifest["variants"])
-        ]
-        self._weights = _read_weights(folder / WEIGHTS, manifest["weight_bytes"])
-        self._arena = arena(max(variant.arena_bytes for variant in self._variants))
-        self._lock = threading.Lock()
+        self._engine = _engine(folder, manifest)
+        self._variants = [_Variant(entry, number) for number, entry in enumerate(manifest["variants"])]
         self._owned: object = None  # a temporary folder that lives as long as this object
 
     @property
@@ -106,17 +91,18 @@ class Executable:
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The outputs by name, in fresh memory. Raises InputError."""
-        return self._run(inputs, None)[1]
+        variant, arrays = self._prepared(inputs)
+        results = self._engine.run(variant.number, arrays, self.threads)
+        return {name: result for (name, _, _), result in zip(variant.outputs, results, strict=True)}
 
     def profile(self, inputs: Mapping[str, Any]) -> list[StepTime]:
         """Run once; how long each kernel took, in order."""
-        steps = max(len(variant.steps) for variant in self._variants)
-        ends = (ctypes.c_int64 * steps)()
-        variant = self._run(inputs, ends)[0]
-        begins = [0, *ends]
+        variant, arrays = self._prepared(inputs)
         return [
-            StepTime(step["kernel"], step["name"], end - begin, step["macs"], step["bytes"])
-            for step, begin, end in zip(variant.steps, begins, ends)
+            StepTime(step["kernel"], step["name"], nanoseconds, step["macs"], step["bytes"])
+            for step, nanoseconds in zip(
+                variant.steps, self._engine.profile(variant.number, arrays, self.threads), strict=True
+            )
         ]
 
     def save(self, path: str | Path) -> None:
@@ -126,23 +112,9 @@ class Executable:
             raise FileExistsError(f"{target} exists")
         shutil.copytree(self.folder, target)
 
-    def _run(self, inputs: Mapping[str, Any], ends: Any) -> tuple[_Variant, dict[str, np.ndarray]]:
+    def _prepared(self, inputs: Mapping[str, Any]) -> tuple[_Variant, list[np.ndarray]]:
         variant = self._variant(inputs)
-        arrays = [usable(inputs[name], name, shape, dtype) for name, shape, dtype in variant.inputs]
-        results = {name: aligned_empty(shape, dtype) for name, shape, dtype in variant.outputs}
-        call = Call(
-            _pointers(arrays),
-            _pointers(list(results.values())),
-            self._weights.ctypes.data,
-            self._arena.ctypes.data,
-            ends,
-            self.threads,
-        )
-        with self._lock:
-            status = variant.function(ctypes.byref(call))
-        if status:
-            raise MemoryError(f"the kernel of '{variant.steps[status - 1]['name']}' got no scratch memory")
-        return variant, results
+        return variant, [usable(inputs[name], name, shape, dtype) for name, shape, dtype in variant.inputs]
 
     def _variant(self, inputs: Mapping[str, Any]) -> _Variant:
         """The variant for some inputs: the one whose shapes fit, or the first, which says what does not fit."""
@@ -180,62 +152,22 @@ def load(path: str | Path, threads: int | None = None) -> Executable:
     return Executable(folder, manifest, threads)
 
 
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _signature(entries: Sequence[Mapping[str, Any]]) -> Signature:
-    return [(entry["name"], tuple(entry["shape"]), _dtype(entry["dtype"])) for entry in entries]
-
-
-def _dtype(name: str) -> np.dtype:
-    """numpy's type of this name; ml_dtypes adds bfloat16 and narrower ones to them."""
-    try:
-        return np.dtype(name)
-    except TypeError:
-        import ml_dtypes  # noqa: F401 - registers them
-
-        return np.dtype(name)
-
-
-def _pointers(arrays: Sequence[np.ndarray]) -> Any:
-    return (ctypes.c_void_p * max(len(arrays), 1))(*(array.ctypes.data for array in arrays))
-
-
-def _open_library(path: Path) -> ctypes.CDLL:
-    try:
-        library = ctypes.CDLL(str(path.resolve()))
-    except OSError as error:
-        raise ArtifactError(f"cannot load {path}: {error}") from None
-    if (found := library.convc_abi()) != ABI:
-        raise ArtifactError(f"{path} has the interface {found}, this convc calls {ABI}: build it again")
-    return library
-
-
-def _read_weights(path: Path, nbytes: int) -> np.ndarray:
-    """The data section of a weight file, in an arena."""
-    memory = arena(nbytes)
-    with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-        if 8 + header + nbytes != path.stat().st_size:
-            raise ArtifactError(f"{path} should hold {nbytes} bytes of weights, its size says otherwise")
-        file.seek(header, os.SEEK_CUR)
-        file.readinto(memory[:nbytes].data)
-    memory.flags.writeable = False
-    return memory
+    return [(entry["name"], tuple(entry["shape"]), dtype_named(entry["dtype"])) for entry in entries]
 
 
 def lacking(target: Mapping[str, Any]) -> str:
     """What this machine lacks to run code for a target (a manifest's); empty if nothing, as far as it can tell."""
-    here = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
-    arch = str(target["triple"]).partition("-")[0]
-    if arch != here:
-        return f"its code is for {arch}, this machine is {here}"
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    flags = {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
-    missing = [feature for feature in target["required_features"] if feature not in flags]
-    return f"its code needs {', '.join(missing)}, which this machine lacks" if missing else ""
+    if target["kind"] == "cuda":
+        from convc.runtime.cuda import engine
+
+        return engine.lacking(target)
+    return cpu.lacking(target)
+
+
+def _engine(folder: Path, manifest: Mapping[str, Any]) -> Engine:
+    if manifest["target"]["kind"] == "cuda":
+        from convc.runtime.cuda.engine import CudaEngine
+
+        return CudaEngine(folder, manifest)
+    return CpuEngine(folder, manifest)

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from convc.targets.cpu.codegen import lowered
-from convc.targets.cpu.registry import template_named
 from convc.targets.emit_c import to_c
 from convc.targets.lower import Program, Step
+from convc.targets.registry import template_named
 from convc.targets.target import Target, usable_cores
 from convc.targets.toolchain import compile_c, link, runtime_object
 from convc.tuning.job import Finding
@@ -43,7 +43,8 @@ def compile_candidates(
 
 
 def _compile(workload: Workload, candidate: Candidate, target: Target, path: Path) -> None:
-    function = template_named(candidate.template).schedule(workload.forms[candidate.form], candidate.config, target)
+    template = template_named(candidate.template, target)
+    function = template.schedule(workload.forms[candidate.form], candidate.config, target)
     lowered({path.stem: function}, target).write_to_file(str(path), "o")
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from convc.bench import pinned
 from convc.ir.layout import Layout
 from convc.runtime.arrays import aligned_empty, arena
-from convc.runtime.executable import Call
+from convc.runtime.cpu import Call
 from convc.targets.measurements import Outcome
 from convc.tuning.job import Finding, Job
 from convc.tuning.problem import Result

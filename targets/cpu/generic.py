@@ -16,9 +16,10 @@ from convc.ir.ordering import ScanOp, TopKOp
 from convc.ir.sampling import GatherOp, GridSampleOp
 from convc.targets.anchors import bind_anchor
 from convc.targets.cpu.injective import Injective
-from convc.targets.cpu.loops import PARALLEL_ELEMENTS, without_elements
+from convc.targets.cpu.loops import PARALLEL_ELEMENTS
 from convc.targets.cpu.ordered import Ordered
 from convc.targets.emit import Emitter
+from convc.targets.flat import without_elements
 from convc.targets.target import Target
 from convc.targets.template import Config
 

@@ -17,10 +17,10 @@ from tvm import tirx
 from convc.ir.kernel import KernelOp
 from convc.ir.neural import LRNOp
 from convc.ir.sampling import GatherOp, GridSampleOp
-from convc.targets.cpu.boxes import Memory, View, cut
-from convc.targets.cpu.loops import without_elements
+from convc.targets.cpu.boxes import View, cut
 from convc.targets.cpu.nest import Nest
 from convc.targets.emit import dtype_of
+from convc.targets.flat import Memory, without_elements
 from convc.targets.target import Target
 from convc.targets.template import Config
 

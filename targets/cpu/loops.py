@@ -7,32 +7,16 @@ from typing import Any
 
 from tvm import s_tir, tirx
 
-from convc.ir.attributes import layout_of, physical_shape, shape_of
+from convc.ir.attributes import layout_of, shape_of
 from convc.ir.data import CastOp
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import Layout, blocked_activation
 from convc.targets.cpu.contraction import PARALLEL_VECTORS
-from convc.targets.emit import dtype_of
 from convc.targets.target import Target
 
 PARALLEL_ELEMENTS = 1 << 15
 """A loop nest of fewer iterations takes some 10 microseconds, and a parallel region costs several."""
-
-
-def without_elements(kernel: KernelOp) -> tirx.PrimFunc | None:
-    """The function of a kernel whose results have no elements: it does nothing. None where there is something to do;
-    raises NotImplementedError if that is a reduction of no elements."""
-    if all(0 in physical_shape(value) for value in kernel.outputs):
-        values = (*kernel.block.args, *kernel.yielded)
-        buffers = [tirx.decl_buffer(physical_shape(value), dtype_of(value), f"p{i}") for i, value in enumerate(values)]
-        function = tirx.PrimFunc(buffers, tirx.Evaluate(tirx.const(0, "int32")))
-        return function.with_attr({"global_symbol": "main", "tirx.noalias": True, "s_tir": True})
-    if kernel.anchor is not None:
-        for operand in kernel.anchor.operands:
-            if 0 in physical_shape(operand):
-                raise NotImplementedError(f"reductions of no elements are not supported, found {operand.type}")
-    return None
 
 
 def pointwise_epilogue(kernel: KernelOp) -> bool:

@@ -11,8 +11,9 @@ import numpy as np
 import tvm_ffi
 from tvm import tirx
 
-from convc.targets.cpu.boxes import Memory, View, linear
+from convc.targets.cpu.boxes import View, linear
 from convc.targets.cpu.shuffles import interleave, transpose
+from convc.targets.flat import Memory
 from convc.targets.lets import let, opaque
 
 MOST_UNROLLED = 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convc.ir.kernel import KernelOp
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.injective import Injective
@@ -18,7 +17,7 @@ from convc.targets.cpu.winograd import Winograd
 from convc.targets.target import Target
 from convc.targets.template import Template
 
-TEMPLATES: Sequence[Template] = (
+TEMPLATES: Sequence[Template[Target]] = (
     BlockedWindow(),
     DirectConv(),
     Winograd(),
@@ -33,16 +32,3 @@ TEMPLATES: Sequence[Template] = (
     Generic(),
 )
 """The last one takes every kernel."""
-
-
-def template_for(kernel: KernelOp, target: Target) -> Template:
-    """The first template that applies."""
-    return next(template for template in TEMPLATES if template.applies(kernel, target))
-
-
-def template_named(name: str) -> Template:
-    """The template that a kernel's `template` property names. Raises ValueError if there is none."""
-    for template in TEMPLATES:
-        if template.name == name:
-            return template
-    raise ValueError(f'no CPU template is named "{name}"; known: {", ".join(t.name for t in TEMPLATES)}')

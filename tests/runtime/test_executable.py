@@ -245,10 +245,10 @@ def test_code_for_another_machine_is_refused(
 
 
 def test_missing_instructions_are_named(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from convc.runtime import executable
+    from convc.runtime import cpu
 
-    assert executable.lacking({"triple": f"{os.uname().machine}-linux-gnu", "required_features": []}) == ""
-    found = executable.lacking({"triple": f"{os.uname().machine}-linux-gnu", "required_features": ["quantum"]})
+    assert cpu.lacking({"triple": f"{os.uname().machine}-linux-gnu", "required_features": []}) == ""
+    found = cpu.lacking({"triple": f"{os.uname().machine}-linux-gnu", "required_features": ["quantum"]})
     assert found == "its code needs quantum, which this machine lacks"
 
 

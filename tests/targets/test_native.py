@@ -194,6 +194,6 @@ def test_memory_that_the_system_has_not_is_refused(native: ctypes.CDLL) -> None:
 
 
 def test_the_interface_has_a_version(native: ctypes.CDLL) -> None:
-    from convc.runtime.executable import ABI
+    from convc.runtime.cpu import ABI
 
     assert native.convc_abi() == ABI

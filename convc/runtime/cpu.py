@@ -1,0 +1,106 @@
+"""An artifact's programs on this machine's CPU: a library of kernels, weights, and an arena for what is between."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convc.artifact.manifest import KERNELS, WEIGHTS, ArtifactError
+from convc.runtime.arrays import aligned_empty, arena, dtype_named
+from convc.runtime.weights import read_weights
+
+ABI = 1
+
+
+class Call(ctypes.Structure):
+    """struct convc_call of targets/native/convc.h."""
+
+    _fields_ = (
+        ("inputs", ctypes.POINTER(ctypes.c_void_p)),
+        ("outputs", ctypes.POINTER(ctypes.c_void_p)),
+        ("weights", ctypes.c_void_p),
+        ("arena", ctypes.c_void_p),
+        ("nanoseconds", ctypes.POINTER(ctypes.c_int64)),
+        ("threads", ctypes.c_int32),
+    )
+
+
+class CpuEngine:
+    """Runs the variants of an artifact. Calls from several threads take turns, since they share memory."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        if missing := lacking(manifest["target"]):
+            raise ArtifactError(f"built for {manifest['target']['name']}: {missing}; build it again for this machine")
+        self._library = _open_library(folder / KERNELS["cpu"])
+        self._variants: list[dict[str, Any]] = manifest["variants"]
+        self._weights = read_weights(folder / WEIGHTS, manifest["weight_bytes"])
+        self._arena = arena(max(variant["arena_bytes"] for variant in self._variants))
+        self._lock = threading.Lock()
+
+    def run(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[np.ndarray]:
+        """The outputs of a variant, in fresh memory."""
+        return self._run(number, inputs, threads, None)
+
+    def profile(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[int]:
+        """Run once; how many nanoseconds each step took."""
+        ends = (ctypes.c_int64 * len(self._variants[number]["steps"]))()
+        self._run(number, inputs, threads, ends)
+        return [end - begin for begin, end in zip([0, *ends], ends)]
+
+    def _run(self, number: int, inputs: Sequence[np.ndarray], threads: int, ends: Any) -> list[np.ndarray]:
+        variant = self._variants[number]
+        results = [aligned_empty(tuple(t["shape"]), dtype_named(t["dtype"])) for t in variant["outputs"]]
+        call = Call(
+            _pointers(inputs),
+            _pointers(results),
+            self._weights.ctypes.data,
+            self._arena.ctypes.data,
+            ends,
+            threads,
+        )
+        with self._lock:
+            status = getattr(self._library, f"convc_run_{number}")(ctypes.byref(call))
+        if status:
+            raise MemoryError(f"the kernel of '{variant['steps'][status - 1]['name']}' got no scratch memory")
+        return results
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _pointers(arrays: Sequence[np.ndarray]) -> Any:
+    return (ctypes.c_void_p * max(len(arrays), 1))(*(array.ctypes.data for array in arrays))
+
+
+def _open_library(path: Path) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(str(path.resolve()))
+    except OSError as error:
+        raise ArtifactError(f"cannot load {path}: {error}") from None
+    if (found := library.convc_abi()) != ABI:
+        raise ArtifactError(f"{path} has the interface {found}, this convc calls {ABI}: build it again")
+    return library
+
+
+def lacking(target: Mapping[str, Any]) -> str:
+    """What this machine lacks to run code for a target (a manifest's); empty if nothing, as far as it can tell."""
+    here = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
+    arch = str(target["triple"]).partition("-")[0]
+    if arch != here:
+        return f"its code is for {arch}, this machine is {here}"
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    flags = {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
+    missing = [feature for feature in target["required_features"] if feature not in flags]
+    return f"its code needs {', '.join(missing)}, which this machine lacks" if missing else ""

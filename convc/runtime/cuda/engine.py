@@ -1,0 +1,217 @@
+"""An artifact's programs on a GPU: kernels, weights and intermediate values there, each network one CUDA graph."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from ctypes import c_void_p
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convc.artifact.manifest import KERNELS, WEIGHTS, ArtifactError
+from convc.runtime.arrays import aligned_empty, dtype_named
+from convc.runtime.cuda.driver import Context, CudaError, Driver
+from convc.runtime.weights import read_weights
+
+_ALIGNMENT = 256
+"""What vector accesses and tensor maps may ask of an address."""
+
+
+@dataclass(frozen=True)
+class _Launch:
+    function: c_void_p
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    dynamic_bytes: int
+    operands: tuple[int, ...]
+
+
+class CudaEngine:
+    """Runs the variants of an artifact on this machine's GPU. Calls from several threads take turns."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        if missing := lacking(manifest["target"]):
+            raise ArtifactError(f"built for {manifest['target']['name']}: {missing}")
+        self._context = Context(Driver())
+        self._close = weakref.finalize(self, self._context.close)
+        self._lock = threading.Lock()
+        try:
+            self._load(folder, manifest)
+        except CudaError as error:
+            self._close()
+            raise ArtifactError(f"cannot load {folder}: {error}") from None
+
+    def _load(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        context = self._context
+        module = context.module((folder / KERNELS["cuda"]).read_bytes())
+        weights = read_weights(folder / WEIGHTS, manifest["weight_bytes"])
+        variants = manifest["variants"]
+        sizes = {
+            "weight": weights.nbytes,
+            "input": max(_total(variant["inputs"]) for variant in variants),
+            "output": max(_total(variant["outputs"]) for variant in variants),
+            "arena": max(variant["arena_bytes"] for variant in variants),
+            "scratch": max((kernel["scratch_bytes"] for kernel in manifest["kernels"].values()), default=0),
+        }
+        needed = sum(map(_aligned, sizes.values()))
+        try:
+            base = context.memory(needed)
+            self._pinned = context.pinned(sizes["input"] + sizes["output"])
+        except CudaError as error:
+            if not error.out_of_memory:
+                raise
+            free = context.free_bytes()
+            raise CudaError(f"it needs {needed >> 20} MiB of the GPU's memory, {free >> 20} MiB are free") from None
+        regions = {}
+        for name, size in sizes.items():
+            regions[name] = base
+            base += _aligned(size)
+        context.upload(regions["weight"], weights.ctypes.data, weights.nbytes)
+        context.synchronise()
+        functions = {
+            launch["function"]: context.function(module, launch["function"], launch["dynamic_bytes"])
+            for kernel in manifest["kernels"].values()
+            for launch in kernel["launches"]
+        }
+        self._variants = [
+            _Variant(context, variant, manifest["kernels"], functions, regions, self._pinned) for variant in variants
+        ]
+
+    def run(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[np.ndarray]:
+        """The outputs of a variant, in fresh memory."""
+        with self._lock:
+            self._context.enter()
+            return self._variants[number].run(inputs)
+
+    def profile(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[int]:
+        """Run once; how many nanoseconds each step took, launched by itself."""
+        with self._lock:
+            self._context.enter()
+            return self._variants[number].profile(inputs)
+
+
+class _Variant:
+    """The network for one set of input shapes."""
+
+    def __init__(
+        self,
+        context: Context,
+        variant: Mapping[str, Any],
+        kernels: Mapping[str, Any],
+        functions: Mapping[str, c_void_p],
+        regions: Mapping[str, int],
+        pinned: int,
+    ) -> None:
+        self._context = context
+        self._graph: c_void_p | None = None
+        self._inputs = _Staged(variant["inputs"], regions["input"], pinned)
+        self._outputs = _Staged(variant["outputs"], regions["output"], pinned + self._inputs.nbytes)
+        bases = {"input": self._inputs.addresses, "output": self._outputs.addresses}
+        self._steps: list[list[_Launch]] = []
+        for step in variant["steps"]:
+            operands = [
+                (bases[space][number] if space in bases else regions[space]) + offset
+                for space, number, offset in step["places"]
+            ]
+            kernel = kernels[step["kernel"]]
+            self._steps.append(
+                [
+                    _Launch(
+                        functions[launch["function"]],
+                        tuple(launch["grid"]),
+                        tuple(launch["block"]),
+                        launch["dynamic_bytes"],
+                        tuple(operands[i] if i >= 0 else regions["scratch"] - 1 - i for i in launch["operands"]),
+                    )
+                    for launch in kernel["launches"]
+                ]
+            )
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if self._graph is None:
+            self._context.begin_capture()
+            for step in self._steps:
+                self._issue(step)
+            self._graph = self._context.end_capture()
+        self._inputs.upload(self._context, inputs)
+        self._context.replay(self._graph)
+        return self._outputs.download(self._context)
+
+    def profile(self, inputs: Sequence[np.ndarray]) -> list[int]:
+        self._inputs.upload(self._context, inputs)
+        marks = [self._context.event() for _ in range(len(self._steps) + 1)]
+        self._context.record(marks[0])
+        for step, mark in zip(self._steps, marks[1:], strict=True):
+            self._issue(step)
+            self._context.record(mark)
+        self._context.synchronise()
+        return [self._context.nanoseconds(begin, end) for begin, end in pairwise(marks)]
+
+    def _issue(self, step: Sequence[_Launch]) -> None:
+        for launch in step:
+            self._context.launch(launch.function, launch.grid, launch.block, launch.dynamic_bytes, launch.operands)
+
+
+class _Staged:
+    """Tensors in the GPU's memory, and pinned memory of the host through which they are copied."""
+
+    def __init__(self, tensors: Sequence[Mapping[str, Any]], device: int, pinned: int) -> None:
+        self.addresses: list[int] = []
+        self._pinned = pinned
+        self._tensors = [(tuple(t["shape"]), dtype_named(t["dtype"])) for t in tensors]
+        offset = 0
+        for tensor in tensors:
+            self.addresses.append(device + offset)
+            offset += _aligned(_nbytes(tensor))
+        self.nbytes = offset
+
+    def upload(self, context: Context, arrays: Sequence[np.ndarray]) -> None:
+        """Copy arrays to the GPU, in the order of the stream."""
+        for array, address in zip(arrays, self.addresses, strict=True):
+            pinned = self._pinned + address - self.addresses[0]
+            ctypes.memmove(pinned, array.ctypes.data, array.nbytes)
+            context.upload(address, pinned, array.nbytes)
+
+    def download(self, context: Context) -> list[np.ndarray]:
+        """Wait for the stream, and copy to fresh arrays."""
+        results = [aligned_empty(shape, dtype) for shape, dtype in self._tensors]
+        places = [self._pinned + address - self.addresses[0] for address in self.addresses]
+        for result, address, pinned in zip(results, self.addresses, places, strict=True):
+            context.download(pinned, address, result.nbytes)
+        context.synchronise()
+        for result, pinned in zip(results, places, strict=True):
+            ctypes.memmove(result.ctypes.data, pinned, result.nbytes)
+        return results
+
+
+def lacking(target: Mapping[str, Any]) -> str:
+    """What this machine lacks to run code for a target (a manifest's); empty if nothing."""
+    try:
+        gpu = Driver().describe()
+    except CudaError as error:
+        return str(error)
+    arch = str(target["arch"])
+    digits = arch.removeprefix("sm_").rstrip("af")
+    built = int(digits[:-1]), int(digits[-1])
+    same = gpu.capability == built if arch.endswith("a") else gpu.capability[0] == built[0] and gpu.capability >= built
+    here = "sm_{}{}".format(*gpu.capability)
+    return "" if same else f"this machine's {gpu.name} is {here}: build it again for this GPU"
+
+
+def _total(tensors: Sequence[Mapping[str, Any]]) -> int:
+    return sum(_aligned(_nbytes(tensor)) for tensor in tensors)
+
+
+def _nbytes(tensor: Mapping[str, Any]) -> int:
+    return prod(tensor["shape"]) * dtype_named(tensor["dtype"]).itemsize
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT

@@ -1,0 +1,28 @@
+"""An artifact's code for a CPU: kernels, the program that calls them and the runtime, in one shared library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from convc.targets.cpu.codegen import compile_objects
+from convc.targets.emit_c import to_c
+from convc.targets.lower import Library, Program
+from convc.targets.target import Target
+from convc.targets.toolchain import compile_c, link, runtime_object
+
+
+def write_library(
+    library: Library, programs: Sequence[Program], target: Target, output: Path, on_step: Callable[[str], None]
+) -> None:
+    """Write kernels.so. Raises CodegenError, ToolchainError and OSError."""
+    folder = output.parent
+    source, program, runtime = (folder / name for name in ("program.c", "program.o", "runtime.o"))
+    source.write_text(to_c(programs))
+    functions = {symbol: kernel.function for symbol, kernel in library.kernels.items()}
+    kernels = compile_objects(functions, target, folder, lambda n, m: on_step(f"{n} of {m} kernels"))
+    compile_c(source, program, target.arch)
+    runtime.write_bytes(runtime_object(target.arch))
+    link(output, [*kernels, program, runtime], target.arch)
+    for path in (*kernels, source, program, runtime):
+        path.unlink()

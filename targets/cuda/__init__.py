@@ -1,0 +1,1 @@
+"""CUDA: GPUs from compute capability 8.0."""

@@ -1,0 +1,172 @@
+"""From scheduled functions to CUDA C++ and to how it is launched.
+
+A kernel's function may hold several loop nests over threads; each becomes a `__global__` function, launched one after
+another, and what they hand over lies in scratch memory that is planned here. The host's part is never compiled: it is
+read for the order of launches and their operands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from math import prod
+from typing import Any
+
+import tvm
+from tvm import ir, s_tir, tirx
+
+from convc.targets.cuda.compiler import Resources
+from convc.targets.cuda.target import CudaTarget
+from convc.targets.lets import to_memory
+from convc.targets.memory import aligned
+
+# TVM's own pipeline for s_tir functions (tvm/s_tir/pipeline.py) without what needs a host.
+_BLOCKS = (
+    s_tir.transform.CanonicalizeLoop,
+    s_tir.transform.LowerCrossThreadReduction,
+    s_tir.transform.LowerInitBlock,
+    s_tir.transform.PlanAndUpdateBufferAllocationLocation,
+    s_tir.transform.ConvertBlocksToOpaque,
+    s_tir.transform.LiftThreadBinding,
+    s_tir.transform.CompactBufferAllocation,
+    s_tir.transform.UnifyThreadBinding,
+    s_tir.transform.LowerMatchBuffer,
+    s_tir.transform.StmtSimplify,
+    s_tir.transform.LowerOpaqueBlock,
+    tirx.transform.FlattenBuffer,
+    tirx.transform.BF16ComputeLegalize,
+    lambda: tirx.transform.NarrowDataType(32),
+    s_tir.transform.LoopPartition,
+    tirx.transform.VectorizeLoop,
+    tirx.transform.StorageRewrite,
+    s_tir.transform.HoistIfThenElse,
+    tirx.transform.UnrollLoop,
+    s_tir.transform.RenormalizeSplitPattern,
+    tirx.transform.StmtSimplify,
+    tirx.transform.RemoveNoOp,
+    s_tir.transform.RewriteUnsafeSelect,
+)
+_THREADS = (
+    tirx.transform.AnnotateEntryFunc,
+    lambda: s_tir.transform.ThreadSync("shared"),
+    lambda: s_tir.transform.ThreadSync("shared.dyn"),
+    s_tir.transform.LowerThreadAllreduce,
+    s_tir.transform.MergeSharedMemoryAllocations,
+    tirx.transform.SplitHostDevice,
+)
+_DEVICE = (
+    tirx.transform.LowerWarpMemory,
+    tirx.transform.StmtSimplify,
+    tirx.transform.LowerIntrin,
+    tirx.transform.BF16StorageLegalize,
+)
+_PREAMBLE = re.compile(r'^extern "C" __global__', re.MULTILINE)
+_DEVICE_FUNCTION = 2  # tvm::CallingConv::kDeviceKernelLaunch
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch of a device function, with so many bytes of dynamic shared memory. `operands` are numbers of the
+    kernel's parameters, or the byte offsets of its scratch buffers as negative numbers, -1 - offset."""
+
+    function: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    dynamic_bytes: int
+    operands: tuple[int, ...]
+
+
+@dataclass
+class DeviceCode:
+    """What a kernel becomes: source text without the headers that it needs, and its launches in order."""
+
+    source: str
+    launches: list[Launch]
+    scratch_bytes: int = 0
+    headers: list[str] = field(default_factory=list)
+
+    def describe(self, resources: Mapping[str, Resources]) -> dict[str, Any]:
+        """What a manifest says of it: plain JSON values."""
+        launches = [{**asdict(launch), **asdict(resources[launch.function])} for launch in self.launches]
+        return {"launches": launches, "scratch_bytes": self.scratch_bytes}
+
+
+def generate(symbol: str, function: tirx.PrimFunc, target: CudaTarget) -> DeviceCode:
+    """The code of one kernel. Its device functions are named after `symbol`."""
+    described = target.tvm()
+    module = ir.IRModule({symbol: function.with_attr({"global_symbol": symbol, "tirx.noalias": True})})
+    module = tirx.transform.BindTarget(described)(module)
+    module = _run(_BLOCKS, module)
+    module = ir.IRModule({v.name_hint: to_memory(f, scope="local") for v, f in module.functions.items()})
+    module = _run(_THREADS, module)
+    host = next(f for f in module.functions.values() if not _on_device(f))
+    device = {v: f for v, f in module.functions.items() if _on_device(f)}
+    if not device:  # a kernel without elements
+        return DeviceCode("", [])
+    lowered = _run(_DEVICE, ir.IRModule(device))
+    text = str(tvm.get_global_func("target.build.cuda")(lowered, described).inspect_source("cuda"))
+    functions = _PREAMBLE.search(text)
+    assert functions is not None
+    launches, scratch = _launches(host)
+    headers = re.findall(r"^#include (<(?:cuda_\w+|math_constants)\.h>)", text[: functions.start()], re.MULTILINE)
+    return DeviceCode(text[functions.start() :], launches, scratch, headers)
+
+
+def _run(passes: Sequence[Callable[[], ir.transform.Pass]], module: ir.IRModule) -> ir.IRModule:
+    for make in passes:
+        module = make()(module)
+    return module
+
+
+def _on_device(function: tirx.PrimFunc) -> bool:
+    return int((function.attrs or {}).get("calling_conv", 0)) == _DEVICE_FUNCTION
+
+
+_AXES = {f"{what}Idx.{axis}": (what, i) for what in ("block", "thread") for i, axis in enumerate("xyz")}
+_DYNAMIC = "tirx.use_dyn_shared_memory"
+
+
+def _launches(host: tirx.PrimFunc) -> tuple[list[Launch], int]:
+    """The launches that a host function makes, in order, and the bytes of its scratch memory."""
+    places = [(parameter, number) for number, parameter in enumerate(host.params)]
+    launches: list[Launch] = []
+    scratch = 0
+
+    def place(data: Any) -> int:
+        buffer = data.args[0] if isinstance(data, ir.Call) else data
+        return next(number for known, number in places if known.same_as(buffer))
+
+    statements = host.body.seq if isinstance(host.body, tirx.SeqStmt) else [host.body]
+    for statement in statements:
+        match statement:
+            case tirx.AllocBuffer():
+                places.append((statement.buffer, -1 - scratch))
+                scratch += aligned(_nbytes(statement.buffer))
+            case tirx.DeclBuffer():
+                places.append((statement.buffer, place(statement.data)))
+            case tirx.Evaluate() if isinstance(statement.value, ir.Call):
+                launches.append(_launch(statement.value, place))
+            case _:
+                raise NotImplementedError(f"a kernel with work for the host: {type(statement).__name__}")
+    return launches, scratch
+
+
+def _launch(call: ir.Call, place: Callable[[Any], int]) -> Launch:
+    name, *rest = call.args
+    tags = [str(tag) for tag in call.attrs.launch_params]
+    operands, extents = rest[: len(rest) - len(tags)], [int(extent) for extent in rest[len(rest) - len(tags) :]]
+    sizes = {"block": [1, 1, 1], "thread": [1, 1, 1]}
+    shared = 0
+    for tag, extent in zip(tags, extents, strict=True):
+        if tag == _DYNAMIC:
+            shared = extent
+        else:
+            what, axis = _AXES[tag]
+            sizes[what][axis] = extent
+    grid, block = (tuple(sizes[what]) for what in ("block", "thread"))
+    return Launch(name.value, grid, block, shared, tuple(place(operand) for operand in operands))  # type: ignore[arg-type]
+
+
+def _nbytes(buffer: Any) -> int:
+    return prod(int(extent) for extent in buffer.shape) * (tvm.DataType(str(buffer.dtype)).bits + 7) // 8

@@ -1,0 +1,38 @@
+"""An artifact's code for a GPU: one module of machine code that holds all kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from convc.targets.cuda.codegen import DeviceCode, generate
+from convc.targets.cuda.compiler import MachineCode, compile_cuda
+from convc.targets.cuda.target import CudaTarget
+from convc.targets.lower import Library
+
+HEADER = '#include "convc_types.cuh"\n'
+
+
+def write_library(library: Library, target: CudaTarget, output: Path, on_step: Callable[[str], None]) -> None:
+    """Write kernels.cubin, and note in each kernel how it is launched. Raises ToolchainError and OSError."""
+    codes = {}
+    for number, (symbol, kernel) in enumerate(library.kernels.items(), 1):
+        on_step(f"{number} of {len(library.kernels)} kernels")
+        codes[symbol] = generate(symbol, kernel.function, target)
+    on_step("machine code")
+    made = assemble(list(codes.values()), target)
+    output.write_bytes(made.cubin)
+    for symbol, code in codes.items():
+        library.kernels[symbol].notes |= code.describe(made.resources)
+
+
+def assemble(codes: list[DeviceCode], target: CudaTarget) -> MachineCode:
+    """The machine code of several kernels in one module."""
+    functions = [launch.function for code in codes for launch in code.launches]
+    return compile_cuda(source_of(codes), target.arch, functions)
+
+
+def source_of(codes: list[DeviceCode]) -> str:
+    """The CUDA C++ of several kernels in one file."""
+    headers = dict.fromkeys(header for code in codes for header in code.headers)
+    return "".join([*(f"#include {header}\n" for header in headers), HEADER, *(code.source for code in codes)])

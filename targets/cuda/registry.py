@@ -1,0 +1,18 @@
+"""The GPU's templates, in the order in which they are asked: the special before the general."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convc.targets.cuda.generic import Generic
+from convc.targets.cuda.injective import Injective
+from convc.targets.cuda.ordered import Ordered
+from convc.targets.cuda.target import CudaTarget
+from convc.targets.template import Template
+
+TEMPLATES: Sequence[Template[CudaTarget]] = (
+    Ordered(),
+    Injective(),
+    Generic(),
+)
+"""The last one takes every kernel."""

@@ -1,0 +1,154 @@
+"""What a GPU is: multiprocessors, their memory and threads, and the instruction set that a build may use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from convc.targets.target import TargetError
+
+if TYPE_CHECKING:
+    import tvm.target
+
+ACCESS_BYTES = 16
+"""The widest access of one thread to memory, on every architecture."""
+WARP = 32
+
+
+@dataclass(frozen=True)
+class CudaTarget:
+    """A target description. Schedules take every hardware number from here, never from a constant."""
+
+    name: str
+    """As the user wrote it: `cuda`, `cuda:sm_90a`."""
+    arch: str
+    """What code is generated for: `sm_80`; `sm_90a` with the instructions that only this architecture has."""
+    device: str
+    """The GPU that the numbers below are of."""
+    multiprocessors: int
+    shared_bytes: int
+    """Shared memory that one block may have, with the driver's leave."""
+    multiprocessor_shared_bytes: int
+    multiprocessor_threads: int
+    """How many threads a multiprocessor keeps at once."""
+    l2_bytes: int
+    bandwidth: float
+    """Of the GPU's memory, in bytes a second."""
+    clock: float
+    """Cycles a second."""
+
+    @property
+    def kind(self) -> str:
+        """The first part of the target's name."""
+        return "cuda"
+
+    @property
+    def capability(self) -> tuple[int, int]:
+        """The compute capability: (9, 0)."""
+        digits = self.arch.removeprefix("sm_").rstrip("af")
+        return int(digits[:-1]), int(digits[-1])
+
+    @property
+    def registers(self) -> int:
+        """32-bit registers of a multiprocessor."""
+        return 1 << 16
+
+    @property
+    def threads(self) -> int:
+        """How many threads the whole GPU keeps at once."""
+        return self.multiprocessors * self.multiprocessor_threads
+
+    def lanes(self, dtype: str = "float32") -> int:
+        """Elements of a type in the widest access of a thread: the channels of a block."""
+        import numpy as np
+
+        return ACCESS_BYTES // np.dtype(dtype).itemsize
+
+    def tvm(self) -> tvm.target.Target:
+        """TVM's description of the same hardware, with a host for what splits functions in two."""
+        import tvm.target
+
+        return tvm.target.Target({"kind": "cuda", "arch": self.arch}, host={"kind": "llvm"})
+
+    def describe(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.device} ({self.arch}), {self.multiprocessors} multiprocessors, shared memory "
+            f"{self.shared_bytes >> 10} KiB, L2 {self.l2_bytes >> 20} MiB, {self.bandwidth / 1e9:.0f} GB/s"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` is the inverse."""
+        return {"kind": self.kind, **asdict(self)}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> CudaTarget:
+        """Raises TypeError for missing or unknown keys."""
+        return CudaTarget(**{key: value for key, value in data.items() if key != "kind"})
+
+
+def _gpu(
+    arch: str, device: str, multiprocessors: int, shared: tuple[int, int], threads: int, l2: int, gbs: int, mhz: int
+) -> CudaTarget:
+    block, all_blocks = shared
+    numbers = (multiprocessors, block << 10, all_blocks << 10, threads, l2 << 20, gbs * 1e9, mhz * 1e6)
+    return CudaTarget(f"cuda:{arch}", arch, device, *numbers)
+
+
+_KNOWN = {
+    gpu.arch: gpu
+    for gpu in (
+        _gpu("sm_80", "A100", 108, (163, 164), 2048, 40, 1555, 1410),
+        _gpu("sm_86", "RTX 3090", 82, (99, 100), 1536, 6, 936, 1695),
+        _gpu("sm_87", "Jetson Orin", 16, (163, 164), 1536, 4, 204, 1300),
+        _gpu("sm_89", "RTX 4090", 128, (99, 100), 1536, 72, 1008, 2520),
+        _gpu("sm_90", "H100", 132, (227, 228), 2048, 50, 3350, 1755),
+        _gpu("sm_90a", "H100", 132, (227, 228), 2048, 50, 3350, 1755),
+        _gpu("sm_100", "B200", 148, (227, 228), 2048, 126, 8000, 1830),
+        _gpu("sm_120", "RTX 5090", 170, (99, 100), 1536, 96, 1792, 2407),
+    )
+}
+"""The GPU that each architecture is best known for. Vendor's data sheets; CUDA C++ Programming Guide, technical
+specifications by compute capability."""
+
+
+def parse_cuda(text: str) -> CudaTarget:
+    """`cuda` (this machine's GPU) or `cuda:ARCH`. Raises TargetError."""
+    kind, separator, arch = text.strip().partition(":")
+    if kind != "cuda" or (separator and arch not in _KNOWN):
+        raise TargetError(f'unknown target "{text}"; known: cuda (this machine\'s GPU), {", ".join(cuda_names())}')
+    return replace(_KNOWN[arch], name=text.strip()) if separator else _this_gpu()
+
+
+def cuda_names() -> list[str]:
+    """The targets that can be built for anywhere."""
+    return [gpu.name for gpu in _KNOWN.values()]
+
+
+def _this_gpu() -> CudaTarget:
+    from convc.runtime.cuda.driver import CudaError, Driver
+
+    try:
+        gpu = Driver().describe()
+    except CudaError as error:
+        raise TargetError(
+            f'target "cuda": {error}; name an architecture to build for another machine: cuda:sm_90a'
+        ) from None
+    major, minor = gpu.capability
+    if major < 8:
+        raise TargetError(f'target "cuda": {gpu.name} has compute capability {major}.{minor}, convc needs 8.0 or newer')
+    # sm_90a names what Hopper alone has; no other architecture's extras are used.
+    arch = "sm_90a" if (major, minor) == (9, 0) else f"sm_{major}{minor}"
+    return CudaTarget(
+        "cuda",
+        arch,
+        gpu.name,
+        gpu.multiprocessors,
+        gpu.shared_bytes,
+        gpu.multiprocessor_shared_bytes,
+        gpu.multiprocessor_threads,
+        gpu.l2_bytes,
+        gpu.bandwidth,
+        gpu.clock,
+    )

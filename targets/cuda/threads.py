@@ -1,0 +1,38 @@
+"""Loops over a GPU's threads, for functions that are written statement by statement or scheduled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from tvm import s_tir, tirx
+
+BLOCK = 256
+"""Threads of a block where nothing speaks for another number: eight warps, of which a multiprocessor keeps several
+blocks."""
+
+
+def bound(variable: tirx.Var, extent: int, tag: str, body: tirx.Stmt) -> tirx.Stmt:
+    """A loop whose iterations are blocks or threads: `tag` is `blockIdx.x`, `threadIdx.x` ..."""
+    axis = tirx.IterVar(None, tirx.Var(tag, "int32"), tirx.IterVar.ThreadIndex, tag)
+    return tirx.For(variable, 0, extent, tirx.ForKind.THREAD_BINDING, body, thread_binding=axis)
+
+
+def each_thread(number: tirx.Var, extent: int, body: tirx.Stmt, threads: int = BLOCK) -> tirx.Stmt:
+    """A thread for each number below `extent`, which runs `body`."""
+    threads = min(threads, max(extent, 1))
+    block, thread = tirx.Var("block", "int32"), tirx.Var("thread", "int32")
+    if extent % threads:
+        body = tirx.IfThenElse(number < extent, body, None)
+    statement = tirx.stmt_seq(tirx.Bind(number, block * threads + thread), body)
+    return bound(block, -(-extent // threads), "blockIdx.x", bound(thread, threads, "threadIdx.x", statement))
+
+
+def bind_spatial(schedule: s_tir.Schedule, loops: Sequence[Any], threads: int = BLOCK) -> None:
+    """One thread for each iteration of some loops."""
+    fused = schedule.fuse(*loops)
+    extent = prod(int(schedule.get(loop).extent) for loop in [fused])
+    outer, inner = schedule.split(fused, [None, min(threads, extent)])
+    schedule.bind(outer, "blockIdx.x")
+    schedule.bind(inner, "threadIdx.x")
