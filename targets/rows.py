@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 from tvm import te, tirx
 
@@ -138,6 +138,21 @@ class Rows:
             tensor = te.compute(kept, lambda *index: reducer.reduce(lanes(*index, lane.var), [lane]), name=name)
         return lambda index: tensor(*(emitter.simplify(i) for i in (index or [0])))
 
+    def stored(
+        self, emitter: Emitter, extents: Sequence[int], element: Callable[[Index], Any], name: str
+    ) -> Callable[[Index], Any]:
+        """Compute `element` for all indices once, as a block. Returns the reader."""
+
+        def body(*index: Any) -> Any:
+            emitter.bind_axes(index, extents)
+            return element(index)
+
+        tensor = te.compute(extents, body, name=name)
+        return lambda index: tensor(*(emitter.simplify(i) for i in index))
+
+
+Make: TypeAlias = Callable[[Sequence[int], Sequence[int]], Rows]
+"""Makes rows of a shape and the axes that are reduced over: as tensors, or as a target's statements."""
 
 _REDUCERS: Mapping[ReduceKind, Reducer] = {
     ReduceKind.MAX: MAXIMUM,
@@ -151,12 +166,12 @@ _BEFORE: Mapping[ReduceKind, Callable[[Any], Any]] = {
 }
 
 
-def reduce(emitter: Emitter, op: ReduceOp, width: Width | None = None) -> None:
+def reduce(emitter: Emitter, op: ReduceOp, width: Width | None = None, make: Make = Rows) -> None:
     """Block `reduce`; `log_sum_exp` subtracts the largest element first, a block `largest` of the same form."""
     kind = op.kind.data
     axes = op.axes.get_values()
-    rows = Rows(shape_of(op.x), axes)
-    blocked = layout_of(op.result) is not None and op.keepdims is not None
+    rows = make(shape_of(op.x), axes)
+    blocked = make is Rows and layout_of(op.result) is not None and op.keepdims is not None
 
     def block(name: str, reducer: Reducer, change: Callable[[Any, Index], Any]) -> Callable[[Index], Any]:
         """Reduce `change(x[i], result index)`. Returns the reader by the result's index."""
@@ -210,10 +225,10 @@ def _result_index(rows: Rows, kept: Sequence[Any], keepdims: bool) -> Index:
     return [i for i, reduced in zip(index, rows.reduced) if keepdims or not reduced]
 
 
-def arg_reduce(emitter: Emitter, op: ArgReduceOp, width: Width | None = None) -> None:
+def arg_reduce(emitter: Emitter, op: ArgReduceOp, width: Width | None = None, make: Make = Rows) -> None:
     """Blocks `extreme`, the largest (or smallest) element, and `place`, the first or last position it is at."""
     axis = op.axis.value.data
-    rows, size = Rows(shape_of(op.x), [axis]), shape_of(op.x)[axis]
+    rows, size = make(shape_of(op.x), [axis]), shape_of(op.x)[axis]
     last = op.select_last is not None
 
     def x(kept: Sequence[Any], over: Sequence[Any]) -> Any:
@@ -232,10 +247,10 @@ def arg_reduce(emitter: Emitter, op: ArgReduceOp, width: Width | None = None) ->
     )
 
 
-def softmax(emitter: Emitter, op: SoftmaxOp, width: Width | None = None) -> None:
+def softmax(emitter: Emitter, op: SoftmaxOp, width: Width | None = None, make: Make = Rows) -> None:
     """Blocks `largest`, `softmax` (the exponentials; absent for the logarithm) and `total`. A row that holds +inf, or
     nothing but -inf, is NaN."""
-    rows = Rows(shape_of(op.x), op.axes.get_values())
+    rows = make(shape_of(op.x), op.axes.get_values())
 
     def x(kept: Sequence[Any], over: Sequence[Any]) -> Any:
         return emitter.read(op.x, rows.index(kept, over))
@@ -257,16 +272,15 @@ def softmax(emitter: Emitter, op: SoftmaxOp, width: Width | None = None) -> None
     extents = [prod(rows.shape[axis] for axis in run) for run in rows.runs]
     is_kept = [run in rows.kept_runs for run in rows.runs]
 
-    def exponential(*flat: Any) -> Any:
-        emitter.bind_axes(flat, extents)
+    def exponential(flat: Index) -> Any:
         kept = [i for i, keep in zip(flat, is_kept) if keep]
         return exp(shifted(kept, [i for i, keep in zip(flat, is_kept) if not keep]))
 
-    scaled = te.compute(extents, exponential, name="softmax")
+    scaled = rows.stored(emitter, extents, exponential, "softmax")
 
     def read(kept: Sequence[Any], over: Sequence[Any]) -> Any:
         remaining, reduced = iter(kept), iter(over)
-        return scaled(*(emitter.simplify(next(remaining) if keep else next(reduced)) for keep in is_kept))
+        return scaled([next(remaining) if keep else next(reduced) for keep in is_kept])
 
     total = rows.reduction(emitter, read, ADD, "total", width)
     one = tirx.const(1, dtype_of(op.x))

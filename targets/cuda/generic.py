@@ -1,13 +1,11 @@
 """The fallback: any kernel, each of its tensors computed by threads of its own, one launch a tensor.
 
-A thread computes an element, or, where a reduction is long and its results are few, the threads of a block compute one
-together. At -O0 it is the only template, and so the yardstick for the rest.
+A thread computes an element. At -O0 it is the only template, and so the yardstick for the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 from tvm import s_tir, tirx
@@ -18,8 +16,8 @@ from convc.ir.sampling import GatherOp, GridSampleOp
 from convc.targets.anchors import bind_anchor
 from convc.targets.cuda.injective import Injective
 from convc.targets.cuda.ordered import Ordered
-from convc.targets.cuda.target import WARP, CudaTarget
-from convc.targets.cuda.threads import BLOCK, bind_spatial
+from convc.targets.cuda.target import CudaTarget
+from convc.targets.cuda.threads import bind_spatial
 from convc.targets.emit import Emitter
 from convc.targets.flat import without_elements
 from convc.targets.template import Config
@@ -27,8 +25,6 @@ from convc.targets.template import Config
 _WRITTEN = (GatherOp, GridSampleOp, ScanOp, TopKOp)
 """What is no tensor expression: its steps follow one another, or its addresses hold elements, which TVM does not
 simplify in tensor expressions."""
-_LONG = 64
-"""Elements of a reduction that a block shares rather than leave it to one thread."""
 
 
 class Generic:
@@ -53,11 +49,11 @@ class Generic:
         function = emitter.prim_func([emitter.compute(value, f"y{i}") for i, value in enumerate(kernel.yielded)])
         schedule = s_tir.Schedule(function)
         for block in schedule.get_child_blocks(schedule.get_sblock("root")):
-            schedule_block(schedule, block, target)
+            schedule_block(schedule, block)
         return schedule.mod["main"]
 
 
-def schedule_block(schedule: s_tir.Schedule, block: Any, target: CudaTarget) -> None:
+def schedule_block(schedule: s_tir.Schedule, block: Any) -> None:
     """Give a tensor's loops to threads."""
     loops = schedule.get_loops(block)
     if not loops:  # a scalar that is no reduction
@@ -67,26 +63,4 @@ def schedule_block(schedule: s_tir.Schedule, block: Any, target: CudaTarget) -> 
     # A tensor of rank 0 has an axis without a loop, before all others.
     axes = statement.iter_vars[len(statement.iter_vars) - len(loops) :]
     spatial = [loop for loop, axis in zip(loops, axes) if axis.iter_type == tirx.IterVar.DataPar]
-    reduction = [loop for loop, axis in zip(loops, axes) if axis.iter_type != tirx.IterVar.DataPar]
-    outputs, length = (prod(int(schedule.get(loop).extent) for loop in each) for each in (spatial, reduction))
-    if not reduction:
-        bind_spatial(schedule, spatial)
-    elif length >= _LONG and outputs * WARP <= target.threads:
-        _bind_together(schedule, spatial, reduction, outputs, length, target)
-    else:
-        bind_spatial(schedule, spatial or [schedule.add_unit_loop(block)])
-
-
-def _bind_together(
-    schedule: s_tir.Schedule, spatial: list[Any], reduction: list[Any], outputs: int, length: int, target: CudaTarget
-) -> None:
-    """A block of threads for each result: as many as keep the GPU busy, if the reduction has work for them."""
-    threads = WARP
-    while threads < 4 * BLOCK and threads * 4 <= length and outputs * threads < target.threads:
-        threads *= 2
-    schedule.reorder(*spatial, *reduction)
-    fused = schedule.fuse(*reduction)
-    _, inner = schedule.split(fused, [None, threads])
-    if spatial:
-        schedule.bind(schedule.fuse(*spatial), "blockIdx.x")
-    schedule.bind(inner, "threadIdx.x")
+    bind_spatial(schedule, spatial or [schedule.add_unit_loop(loops[0])])

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from convc.targets.cuda.generic import Generic
 from convc.targets.cuda.injective import Injective
 from convc.targets.cuda.ordered import Ordered
+from convc.targets.cuda.reduce import RowReduce
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.template import Template
 
 TEMPLATES: Sequence[Template[CudaTarget]] = (
+    RowReduce(),
     Ordered(),
     Injective(),
     Generic(),

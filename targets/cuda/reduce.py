@@ -1,0 +1,175 @@
+"""Reductions, arg-reductions and softmax over rows: the threads of a block compute one row together.
+
+Each thread combines every so-many-th element, and their results are combined pairwise in shared memory, so that a long
+sum is a tree. All passes over a row (largest, total, quotient) are one launch: what the first has read the others find
+in the caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+from tvm import tirx
+
+from convc.ir.attributes import layout_of, shape_of
+from convc.ir.kernel import KernelOp
+from convc.ir.neural import ArgReduceOp, ReduceOp, SoftmaxOp
+from convc.targets.cuda.target import WARP, CudaTarget
+from convc.targets.cuda.threads import bound
+from convc.targets.emit import Emitter, Index
+from convc.targets.flat import FlatReader, Memory, unravelled, whole, without_elements
+from convc.targets.reducers import Reducer
+from convc.targets.rows import Rows, Width, arg_reduce, reduce, softmax
+from convc.targets.template import Config
+
+_MOST_THREADS = 1024
+_STREAM = 4
+"""Elements that a thread should have for itself before others join it."""
+
+
+class RowReduce:
+    """Applies where a row has work for a warp. Config: `threads` for a row."""
+
+    name = "row_reduce"
+
+    def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
+        op = kernel.anchor
+        if not isinstance(op, ReduceOp | SoftmaxOp | ArgReduceOp) or len(kernel.outputs) != 1:
+            return False
+        rows, length = _extents(op)
+        return length >= WARP and rows * WARP <= 16 * target.threads and without_elements(kernel) is None
+
+    def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:
+        op = kernel.anchor
+        assert isinstance(op, ReduceOp | SoftmaxOp | ArgReduceOp)
+        rows, length = _extents(op)
+        threads = WARP
+        while threads < _MOST_THREADS and 2 * threads * _STREAM <= length and rows * threads < target.threads:
+            threads *= 2
+        choices = (threads, threads * 2, threads // 2)
+        return [{"threads": each} for each in choices if WARP <= each <= _MOST_THREADS]
+
+    def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
+        op, y, memory = kernel.anchor, kernel.yielded[0], Memory.of(kernel)
+        reader = FlatReader(kernel, whole(()), memory, guarded=True)
+        count = _extents(op)[0] if isinstance(op, SoftmaxOp) else prod(memory.shape)
+        row = _Row(reader, config["threads"], count)
+        position = [reader.simplify(i) for i in unravelled(row.number, memory.shape)]
+        if isinstance(op, SoftmaxOp):
+            rows = _ThreadRows(shape_of(op.x), op.axes.get_values(), row)
+            row.kept = unravelled(row.number, rows.kept)
+            softmax(reader, op, make=lambda shape, axes: rows)
+
+            def store(i: Any) -> tirx.Stmt:
+                index = rows.index(row.kept, unravelled(i, rows.over))
+                flat = reader.simplify(_flat(index, memory.shape))
+                return tirx.BufferStore(memory.result, reader.element_at(y, index), [flat])
+
+            row.statements.append(row.loop(prod(rows.over), store))
+            return memory.function(row.launch())
+        layout = layout_of(y)
+        index = list(layout.logical_index(position)) if layout else position
+
+        def make(shape: Sequence[int], axes: Sequence[int]) -> Rows:
+            rows = _ThreadRows(shape, axes, row)
+            row.kept = rows.kept_of([reader.simplify(i) for i in index], op.keepdims is not None)
+            return rows
+
+        (reduce if isinstance(op, ReduceOp) else arg_reduce)(reader, op, make=make)
+        store_one = tirx.BufferStore(memory.result, reader.element_at(y, position), [row.number])
+        row.statements.append(tirx.IfThenElse(row.thread == 0, store_one, None))
+        return memory.function(row.launch())
+
+
+def _extents(op: ReduceOp | SoftmaxOp | ArgReduceOp) -> tuple[int, int]:
+    """How many rows there are, and how many elements each has."""
+    axes = [op.axis.value.data] if isinstance(op, ArgReduceOp) else op.axes.get_values()
+    length = prod(shape_of(op.x)[axis] for axis in axes)
+    return prod(shape_of(op.x)) // max(length, 1), length
+
+
+def _flat(index: Sequence[Any], shape: Sequence[int]) -> Any:
+    flat: Any = 0
+    for i, size in zip(index, shape, strict=True):
+        flat = flat * size + i
+    return flat
+
+
+class _Row:
+    """What the threads of a block do for one row, statement by statement. `kept` is the row's index by runs."""
+
+    def __init__(self, reader: FlatReader, threads: int, count: int) -> None:
+        self.reader, self.threads, self.count = reader, threads, count
+        self.number, self.thread = tirx.Var("row", "int32"), tirx.Var("thread", "int32")
+        self.kept: list[Any] = []
+        self.statements: list[tirx.Stmt] = []
+        reader.bind_axes([self.number, self.thread], [count, threads])
+
+    def loop(self, extent: int, body: Callable[[Any], tirx.Stmt]) -> tirx.Stmt:
+        """`body` for each number below `extent`, the thread's own ones."""
+        step = tirx.Var("step", "int32")
+        steps = -(-extent // self.threads)
+        self.reader.bind_axes([step], [steps])
+        i = step * self.threads + self.thread
+        statement = body(i)
+        if extent % self.threads:
+            statement = tirx.IfThenElse(i < extent, statement, None)
+        return tirx.For(step, 0, steps, tirx.ForKind.SERIAL, statement)
+
+    def launch(self) -> tirx.Stmt:
+        """The loops over rows and threads around the statements."""
+        body = tirx.stmt_seq(*self.statements)
+        return bound(self.number, self.count, "blockIdx.x", bound(self.thread, self.threads, "threadIdx.x", body))
+
+
+class _ThreadRows(Rows):
+    """Rows that a block of threads reduces, as statements of a `_Row`."""
+
+    def __init__(self, shape: Sequence[int], axes: Sequence[int], row: _Row) -> None:
+        super().__init__(shape, axes)
+        self.row = row
+
+    def reduction(
+        self,
+        emitter: Emitter,
+        element: Callable[[Sequence[Any], Sequence[Any]], Any],
+        reducer: Reducer,
+        name: str,
+        width: Width | None,
+    ) -> Callable[[Sequence[Any]], Any]:
+        """Statements that reduce the row; the result is in shared memory, whatever row the reader is asked for."""
+        row, thread, over = self.row, self.row.thread, self.over
+
+        def value(i: Any) -> Any:
+            return element(row.kept, [emitter.simplify(j) for j in unravelled(i, over)])
+
+        dtype = str(value(tirx.IntImm("int32", 0)).ty.dtype)
+        own = tirx.decl_buffer((1,), dtype, f"{name}_own", scope="local")
+        shared = tirx.decl_buffer((row.threads,), dtype, f"{name}_shared", scope="shared")
+        total, at = tirx.BufferLoad(own, [0]), tirx.BufferLoad(shared, [thread])
+        row.statements += [
+            tirx.AllocBuffer(own),
+            tirx.AllocBuffer(shared),
+            tirx.BufferStore(own, reducer.identity(dtype), [0]),
+            row.loop(prod(over), lambda i: tirx.BufferStore(own, reducer.combine(total, value(i)), [0])),
+            tirx.BufferStore(shared, total, [thread]),
+        ]
+        half = row.threads // 2
+        while half:
+            combined = reducer.combine(at, tirx.BufferLoad(shared, [thread + half]))
+            store = tirx.BufferStore(shared, combined, [thread])
+            row.statements += [_SYNC, tirx.IfThenElse(thread < half, store, None)]
+            half //= 2
+        row.statements.append(_SYNC)
+        return lambda index: tirx.BufferLoad(shared, [0])
+
+    def stored(
+        self, emitter: Emitter, extents: Sequence[int], element: Callable[[Index], Any], name: str
+    ) -> Callable[[Index], Any]:
+        """Computed again by each reader: that is an exponential, the alternative a trip to memory."""
+        return element
+
+
+_SYNC = tirx.Evaluate(tirx.call_intrin("int32", "tirx.tvm_storage_sync", "shared"))
