@@ -1,0 +1,1 @@
+// Of emulate.h, which was included before.

@@ -1,0 +1,87 @@
+// What a kernel compiled for the host asks of the emulated device: who the running thread is, and the ways in which
+// threads wait for each other. The driver (fibres.cpp) implements it; emulate.h builds CUDA's own names on it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+struct alignas(64) CUtensorMap {
+    std::uint64_t opaque[16];
+};
+
+namespace convc_emulated {
+
+struct Index {
+    unsigned x, y, z;
+};
+
+// Shared memory of a block lies in a window of its own, aligned to its size, so that the 14 bits which a matrix
+// descriptor has for an address (in 16-byte units) hold an offset into it. The first KiB is the system's, as on sm_90.
+constexpr unsigned WINDOW = 256 << 10, RESERVED = 1 << 10;
+// Shared memory of other blocks of the cluster has addresses from here on, one window a rank.
+constexpr unsigned CLUSTER_WINDOWS = 1u << 24;
+// Static shared memory is a section of the kernel's library, which has addresses of its own.
+constexpr unsigned STATIC_WINDOW = 1u << 30;
+
+struct Block;
+
+struct Thread {
+    Index index;      // threadIdx
+    unsigned number;  // in the block: x fastest
+    Block *block;
+    unsigned cluster_arrival;  // the generation of the cluster's barrier at which the thread arrived
+};
+
+struct Block {
+    Index index;          // blockIdx
+    unsigned rank;        // in the cluster
+    char *window;         // of shared memory
+    unsigned dynamic;     // bytes of dynamic shared memory
+};
+
+struct Grid {
+    Index blocks, threads, cluster;
+};
+
+// Called for the last of the threads that meet in an operation of a warp or a warpgroup: a record of each, null for
+// those that do not take part.
+using Perform = void (*)(void *const *records, unsigned count);
+
+// A kernel's entry for the driver.
+struct Kernel {
+    void (*run)(void *const *parameters);
+    unsigned count;  // of parameters
+    const unsigned *sizes;
+    const bool *pointers;
+};
+
+#pragma GCC visibility push(default)
+extern "C" {
+extern Thread *convc_thread;
+extern Grid convc_grid;
+
+// Wait while (*word & mask) == value.
+void convc_wait(const std::uint32_t *word, std::uint32_t mask, std::uint32_t value);
+// Meet the other threads of `lanes` among the `size` threads of the warp (32) or warpgroup (128).
+void convc_meet(unsigned size, std::uint32_t lanes, void *record, Perform perform);
+// The lanes of the warp that stand at this place of the program.
+std::uint32_t convc_active(const void *place);
+// Barrier 0 is of all threads of the block (count 0); a count names how many threads take part.
+void convc_barrier(unsigned id, unsigned count, bool wait);
+void convc_cluster_arrive();
+void convc_cluster_wait();
+// The block of this rank in the cluster.
+Block *convc_peer(unsigned rank);
+// Ends the launch with a CUresult.
+[[noreturn]] void convc_fail(int error, const char *what);
+// Lanes exchange values of up to 8 bytes; `from` is what convc_shuffle's callers compute lanes from.
+std::uint64_t convc_shuffle(std::uint32_t lanes, int kind, std::uint64_t value, unsigned operand, unsigned width);
+std::uint32_t convc_ballot(std::uint32_t lanes, bool predicate);
+}
+#pragma GCC visibility pop
+
+enum Shuffle { INDEX, UP, DOWN, XOR };
+
+inline unsigned lane() { return convc_thread->number % 32; }
+
+}  // namespace convc_emulated

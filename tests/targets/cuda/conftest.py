@@ -1,0 +1,132 @@
+"""Kernels on the emulated CUDA device, called through the driver API."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convc.targets.cuda.emulator.build import emulated_driver, emulated_kernels
+
+CLUSTER_DIMENSION = 4
+DYNAMIC_SHARED_SIZE = 8
+
+
+class DriverError(Exception):
+    """A CUresult other than CUDA_SUCCESS: its name, and what the emulated device had to say."""
+
+
+class Attribute(ctypes.Structure):
+    _fields_ = (("id", ctypes.c_int), ("padding", ctypes.c_int), ("value", ctypes.c_uint * 16))
+
+
+class Configuration(ctypes.Structure):
+    _fields_ = (
+        *(("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3), ("shared", ctypes.c_uint)),
+        *(("stream", ctypes.c_void_p), ("attributes", ctypes.POINTER(Attribute)), ("count", ctypes.c_uint)),
+    )
+
+
+class Device:
+    """The emulated device; its methods are the driver's entry points, which raise DriverError."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self.library, self.folder, self.numbers = ctypes.CDLL(str(path)), folder, count()
+        self.library.convc_emulator_message.restype = ctypes.c_char_p
+        self.cuInit(0)
+        self.context = self.handle("cuDevicePrimaryCtxRetain", 0)
+        self.cuCtxSetCurrent(self.context)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            if result := getattr(self.library, name)(*arguments):
+                text = ctypes.c_char_p()
+                self.library.cuGetErrorName(result, ctypes.byref(text))
+                message = self.library.convc_emulator_message().decode()
+                raise DriverError(f"{text.value.decode() if text.value else result}: {message}")
+
+        return call
+
+    def handle(self, name: str, *arguments: Any) -> ctypes.c_void_p:
+        """What an entry point writes to its first argument."""
+        result = ctypes.c_void_p()
+        getattr(self, name)(ctypes.byref(result), *arguments)
+        return result
+
+    def put(self, array: np.ndarray) -> ctypes.c_void_p:
+        """A copy of the array in device memory."""
+        place = self.handle("cuMemAlloc_v2", ctypes.c_size_t(array.nbytes))
+        self.cuMemcpyHtoD_v2(place, np.ascontiguousarray(array).ctypes.data_as(ctypes.c_void_p), array.nbytes)
+        return place
+
+    def get(self, place: ctypes.c_void_p, like: np.ndarray) -> np.ndarray:
+        """What device memory holds, with the shape and type of an array."""
+        result = np.empty_like(like)
+        self.cuMemcpyDtoH_v2(result.ctypes.data_as(ctypes.c_void_p), place, result.nbytes)
+        return result
+
+    def functions(self, source: str, *names: str, headers: Path | None = None) -> list[ctypes.c_void_p]:
+        """The kernels of a CUDA source."""
+        output = self.folder / f"kernels{next(self.numbers)}.so"
+        emulated_kernels(source, names, output, headers)
+        module = self.handle("cuModuleLoadData", output.read_bytes())
+        return [self.handle("cuModuleGetFunction", module, name.encode()) for name in names]
+
+    def launch(
+        self,
+        function: ctypes.c_void_p,
+        grid: Sequence[int] | int,
+        block: Sequence[int] | int,
+        *arguments: Any,
+        shared: int = 0,
+        stream: ctypes.c_void_p | None = None,
+        cluster: Sequence[int] | None = None,
+    ) -> None:
+        """Issue a kernel with ctypes values, on `shared` bytes of dynamic shared memory."""
+
+        def shape(value: Sequence[int] | int) -> tuple[int, ...]:
+            return (*((value,) if isinstance(value, int) else value), 1, 1)[:3]
+
+        if shared > 48 << 10:
+            self.cuFuncSetAttribute(function, DYNAMIC_SHARED_SIZE, shared)
+        values = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(value) for value in arguments))
+        if cluster is None:
+            self.cuLaunchKernel(function, *shape(grid), *shape(block), shared, stream, values, None)
+            return
+        attribute = Attribute(CLUSTER_DIMENSION, 0, (ctypes.c_uint * 16)(*shape(cluster)))
+        configuration = Configuration(shape(grid), shape(block), shared, stream, ctypes.pointer(attribute), 1)
+        self.cuLaunchKernelEx(ctypes.byref(configuration), function, values, None)
+
+    def run(self, source: str, name: str, grid: Any, block: Any, *arguments: Any, **options: Any) -> list[np.ndarray]:
+        """Launch one kernel on arrays, and numbers as ctypes values; what the arrays hold after it."""
+        headers = options.pop("headers", None)
+        (function,) = self.functions(source, name, headers=headers)
+        places = [self.put(value) if isinstance(value, np.ndarray) else value for value in arguments]
+        self.launch(function, grid, block, *places, **options)
+        self.cuCtxSynchronize()
+        pairs = zip(places, arguments, strict=True)
+        return [self.get(place, value) for place, value in pairs if isinstance(value, np.ndarray)]
+
+
+@pytest.fixture(scope="session")
+def _device(tmp_path_factory: pytest.TempPathFactory) -> Device:
+    folder = tmp_path_factory.mktemp("emulator")
+    return Device(emulated_driver(Path(tmp_path_factory.getbasetemp()).parent / "driver"), folder)
+
+
+@pytest.fixture
+def device(_device: Device, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    """The emulated device (sm_90), as after a reset."""
+    monkeypatch.setenv("CONVC_EMULATED_SM", "90")
+    yield _device
+    _device.cuDevicePrimaryCtxReset_v2(0)
+
+
+@pytest.fixture(name="DriverError", scope="session")
+def _driver_error() -> type[DriverError]:
+    return DriverError
