@@ -25,7 +25,7 @@ def describe(library: Library, programs: Sequence[Program], level: int, threads:
         "weight_bytes": library.weight_bytes,
         "variants": [_variant(program) for program in programs],
         "kernels": {
-            symbol: {"template": kernel.template, "config": kernel.config, **kernel.notes}
+            symbol: {"template": kernel.template, "config": kernel.config, **kernel.notes, **kernel.launching}
             for symbol, kernel in library.kernels.items()
         },
     }

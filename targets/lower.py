@@ -72,6 +72,8 @@ class Kernel:
     template: str
     config: dict[str, int]
     notes: dict[str, Any] = field(default_factory=dict)
+    launching: dict[str, Any] = field(default_factory=dict)
+    """How a GPU's run-time launches it, once it is compiled."""
 
 
 @dataclass

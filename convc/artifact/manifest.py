@@ -12,6 +12,8 @@ FORMAT = 2
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 KERNELS = {"cpu": "kernels.so", "cuda": "kernels.cubin"}
 """The file of machine code, by kind of target."""
+SOURCE = "kernels.cu"
+"""The CUDA C++ that kernels.cubin was made of."""
 
 _MAX_BYTES = 64 << 20
 _KEY = b'"digest": "'
@@ -23,8 +25,8 @@ class ArtifactError(Exception):
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write manifest.json for a folder whose other files are there."""
-    files = {name: file_digest(folder / name) for name in (KERNELS[manifest["target"]["kind"]], WEIGHTS)}
+    """Write manifest.json for a folder, with a digest of each of the files that are there."""
+    files = {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     text = json.dumps({**manifest, "files": files, "digest": _BLANK.decode()}, indent=1).encode() + b"\n"
     digest = hashlib.sha256(text).hexdigest().encode()
     (folder / MANIFEST).write_bytes(text.replace(_KEY + _BLANK, _KEY + digest))

@@ -55,11 +55,13 @@ class Executable:
     dictionary by name. `threads` may be set at any time.
     """
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any], threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, manifest: Mapping[str, Any], threads: int | None = None, engine: Engine | None = None
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.threads = threads or manifest["threads"] or usable_cores()
-        self._engine = _engine(folder, manifest)
+        self._engine = engine or _engine(folder, manifest)
         self._variants = [_Variant(entry, number) for number, entry in enumerate(manifest["variants"])]
         self._owned: object = None  # a temporary folder that lives as long as this object
 

@@ -86,6 +86,11 @@ class DeviceCode:
     scratch_bytes: int = 0
     headers: list[str] = field(default_factory=list)
 
+    @property
+    def functions(self) -> list[str]:
+        """The names of its device functions."""
+        return [launch.function for launch in self.launches]
+
     def describe(self, resources: Mapping[str, Resources]) -> dict[str, Any]:
         """What a manifest says of it: plain JSON values."""
         launches = [{**asdict(launch), **asdict(resources[launch.function])} for launch in self.launches]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from convc.artifact.manifest import SOURCE
 from convc.targets.cuda.codegen import DeviceCode, generate
-from convc.targets.cuda.compiler import MachineCode, compile_cuda
+from convc.targets.cuda.compiler import compile_cuda
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.lower import Library
 
@@ -14,22 +15,18 @@ HEADER = '#include "convc_types.cuh"\n'
 
 
 def write_library(library: Library, target: CudaTarget, output: Path, on_step: Callable[[str], None]) -> None:
-    """Write kernels.cubin, and note in each kernel how it is launched. Raises ToolchainError and OSError."""
+    """Write kernels.cubin and its source; note in each kernel how it is launched. Raises ToolchainError, OSError."""
     codes = {}
     for number, (symbol, kernel) in enumerate(library.kernels.items(), 1):
         on_step(f"{number} of {len(library.kernels)} kernels")
         codes[symbol] = generate(symbol, kernel.function, target)
     on_step("machine code")
-    made = assemble(list(codes.values()), target)
+    source = source_of(list(codes.values()))
+    output.with_name(SOURCE).write_text(source)
+    made = compile_cuda(source, target.arch, [f for code in codes.values() for f in code.functions])
     output.write_bytes(made.cubin)
     for symbol, code in codes.items():
-        library.kernels[symbol].notes |= code.describe(made.resources)
-
-
-def assemble(codes: list[DeviceCode], target: CudaTarget) -> MachineCode:
-    """The machine code of several kernels in one module."""
-    functions = [launch.function for code in codes for launch in code.launches]
-    return compile_cuda(source_of(codes), target.arch, functions)
+        library.kernels[symbol].launching = code.describe(made.resources)
 
 
 def source_of(codes: list[DeviceCode]) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Sequence
 from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_void_p
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-LIBRARY = "CONVC_LIBCUDA"
-"""Environment variable: another driver library than the system's."""
 _NAME = "libcuda.so.1"
 
 # CUresult
@@ -62,10 +60,11 @@ class Gpu:
 
 
 class Driver:
-    """The driver and its first GPU (`CUDA_VISIBLE_DEVICES` says which that is). Raises CudaError without either."""
+    """The driver, the system's unless a `library` is named, and its first GPU (`CUDA_VISIBLE_DEVICES` says which that
+    is). Raises CudaError without either."""
 
-    def __init__(self) -> None:
-        name = os.environ.get(LIBRARY, _NAME)
+    def __init__(self, library: Path | None = None) -> None:
+        name = str(library or _NAME)
         try:
             self._library = ctypes.CDLL(name)
         except OSError:

@@ -34,23 +34,26 @@ class _Launch:
 
 
 class CudaEngine:
-    """Runs the variants of an artifact on this machine's GPU. Calls from several threads take turns."""
+    """Runs the variants of an artifact on this machine's GPU, or, with a `driver` and machine `code` for it, on what
+    that drives. Calls from several threads take turns."""
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
-        if missing := lacking(manifest["target"]):
+    def __init__(
+        self, folder: Path, manifest: Mapping[str, Any], driver: Driver | None = None, code: bytes | None = None
+    ) -> None:
+        if driver is None and (missing := lacking(manifest["target"])):
             raise ArtifactError(f"built for {manifest['target']['name']}: {missing}")
-        self._context = Context(Driver())
+        self._context = Context(driver or Driver())
         self._close = weakref.finalize(self, self._context.close)
         self._lock = threading.Lock()
         try:
-            self._load(folder, manifest)
+            self._load(folder, manifest, code or (folder / KERNELS["cuda"]).read_bytes())
         except CudaError as error:
             self._close()
             raise ArtifactError(f"cannot load {folder}: {error}") from None
 
-    def _load(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+    def _load(self, folder: Path, manifest: Mapping[str, Any], code: bytes) -> None:
         context = self._context
-        module = context.module((folder / KERNELS["cuda"]).read_bytes())
+        module = context.module(code)
         weights = read_weights(folder / WEIGHTS, manifest["weight_bytes"])
         variants = manifest["variants"]
         sizes = {
