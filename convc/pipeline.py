@@ -45,16 +45,17 @@ def phases(level: int, target: AnyTarget, choices: str = "") -> list[tuple[str, 
     let passes choose by measurements."""
     simplify = "canonicalise,recognise-activations,fold-pads,fold-batch-norm,fold-conv-scale,canonicalise"
     algorithms = f'choose-algorithms{{target="{target.name}"{choices}}},' if target.kind == "cpu" else ""
-    packed = "" if target.kind == "cpu" else " pack_products=false"
+    taps = f"sum-taps{{channel_block={target.lanes()}}}," if target.kind == "cpu" else ""
+    weights = "blocks" if target.kind == "cpu" else "chunks"
     layouts = (
-        f"assign-layouts{{channel_block={target.lanes()}{packed}}},{algorithms}"
+        f"assign-layouts{{channel_block={target.lanes()} weights={weights}}},{algorithms}"
         "prepack-weights,outline-relayouts,find-views"
     )
     choices = choices if level >= 3 else " template=generic"
     fuse = f"fuse{{channel_block={target.lanes()}}}" if level >= 2 else "fuse{mode=single}"
     return [
         *([("simplify", simplify)] if level >= 1 else []),
-        ("fuse", f"sum-taps{{channel_block={target.lanes()}}},{fuse}" if level >= 3 else fuse),
+        ("fuse", f"{taps}{fuse}" if level >= 3 else fuse),
         *([("layouts", layouts)] if level >= 3 else []),
         ("select", f'select{{target="{target.name}"{choices}}}'),
     ]

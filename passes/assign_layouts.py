@@ -33,7 +33,7 @@ from convc.ir.data import (
 )
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import Layout, blocked_activation, blocked_weight, transposed_weight
+from convc.ir.layout import Layout, blocked_activation, blocked_weight, chunked_weight, transposed_weight
 from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp, PoolOp, ReduceOp
 from convc.passes.rewriting import main_block, set_type
 
@@ -43,22 +43,25 @@ _STREAM = 8
 
 @dataclass(frozen=True)
 class AssignLayouts(ModulePass):
-    """`channel_block`: how many channels a block holds, the target's f32 lanes. `pack_products`: whether the weights of
-    matrix products are laid out in blocks too."""
+    """`channel_block`: how many channels a block holds, the target's f32 lanes. `weights`: `blocks` of inputs and of
+    outputs, as vectors of a CPU want them; or `chunks` of inputs for all outputs side by side, as the threads of a GPU
+    do, which then has blocks in the first layer too, and leaves the weights of matrix products as they are."""
 
     name = "assign-layouts"
     channel_block: int = 8
-    pack_products: bool = True
+    weights: str = "blocks"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        block = main_block(op)
+        if self.weights not in ("blocks", "chunks"):
+            raise ValueError(f"assign-layouts: expected weights blocks or chunks, got {self.weights}")
+        block, chunks = main_block(op), self.weights == "chunks"
         kernels = [inner for inner in block.ops if isinstance(inner, KernelOp)]
         blocked: set[SSAValue] = set()  # results whose kernels chose blocks
         for kernel in kernels:
             if _decide(kernel, blocked, self.channel_block):
                 blocked.update(kernel.outputs)
-                _retype(kernel, self.channel_block)
-            elif self.pack_products and isinstance(kernel.anchor, MatMulOp):
+                _retype(kernel, self.channel_block, chunks)
+            elif not chunks and isinstance(kernel.anchor, MatMulOp):
                 _pack_product(kernel, kernel.anchor, self.channel_block)
         _connect([*kernels, *(inner for inner in block.ops if not isinstance(inner, KernelOp))])
 
@@ -125,7 +128,7 @@ def _pack_product(kernel: KernelOp, op: MatMulOp, lanes: int) -> None:
         set_type(op.b, with_layout(op.b.type, blocked_weight(2, vectors * lanes)))
 
 
-def _retype(kernel: KernelOp, block: int) -> None:
+def _retype(kernel: KernelOp, block: int, chunks: bool) -> None:
     """Change the types of a kernel's region, arguments and results to blocked layouts."""
     rank = len(shape_of(kernel.yielded[0]))
     activation = blocked_activation(rank, block)
@@ -135,7 +138,7 @@ def _retype(kernel: KernelOp, block: int) -> None:
         layouts[each] = activation if len(shape_of(each)) == rank and shape_of(each)[1] > 1 else None
     anchor = kernel.anchor
     if isinstance(anchor, ConvOp | ConvTransposeOp):
-        layouts.update(_convolution_layouts(anchor, rank, block))
+        layouts.update(_convolution_layouts(anchor, rank, block, chunks))
     for each, layout in layouts.items():
         if element_type(each) == f32:
             set_type(each, with_layout(each.type, layout))
@@ -143,13 +146,17 @@ def _retype(kernel: KernelOp, block: int) -> None:
         set_type(result, yielded.type)
 
 
-def _convolution_layouts(op: ConvOp | ConvTransposeOp, rank: int, block: int) -> dict[SSAValue, Layout | None]:
+def _convolution_layouts(
+    op: ConvOp | ConvTransposeOp, rank: int, block: int, chunks: bool
+) -> dict[SSAValue, Layout | None]:
     activation = blocked_activation(rank, block)
     layouts: dict[SSAValue, Layout | None] = {op.x: activation, op.result: activation}
     if isinstance(op, ConvTransposeOp):
         layouts[op.w] = transposed_weight(rank, block)
     elif op.group.value.data == shape_of(op.x)[1] > 1:  # depthwise: one input channel a filter
         layouts[op.w] = blocked_weight(rank, block)
+    elif chunks:
+        layouts[op.w] = chunked_weight(rank, block)
     elif shape_of(op.x)[1] < block:  # the first layer: blocks of so few channels would be mostly padding
         layouts[op.x], layouts[op.w] = None, blocked_weight(rank, block)
     else:

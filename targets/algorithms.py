@@ -24,7 +24,7 @@ from convc.ir.attributes import element_type, layout_of, physical_shape, shape_o
 from convc.ir.data import RelayoutOp, WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import blocked_weight, winograd_weight
+from convc.ir.layout import blocked_weight, channel_block, winograd_weight
 from convc.ir.neural import ConvOp, WinogradConvOp
 from convc.ir.text import kernel_text, main_function
 from convc.ir.winograd import POINTS, transformed_weight
@@ -32,7 +32,6 @@ from convc.passes.rewriting import parent_of, set_type
 from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.direct_conv import contraction
-from convc.targets.cpu.loops import channel_block
 from convc.targets.cpu.tiling import STREAM_BYTES, cycles
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.measurements import Measurements, open_measurements, usable

@@ -136,3 +136,16 @@ def transposed_weight(rank: int, block: int) -> Layout:
 def winograd_weight(block: int) -> Layout:
     """HWOI8i8o: transformed weights, a matrix for each place of a tile."""
     return Layout.parse(f"HWOI{block}i{block}o")
+
+
+def chunked_weight(rank: int, block: int) -> Layout:
+    """IHWO8i: for each tap and block of input channels, all outputs side by side."""
+    return Layout.parse("I" + "DHW"[5 - rank :] + f"O{block}i")
+
+
+def channel_block(layout: Layout | None) -> int:
+    """The block size of NC..{b}c, or 0 for any other layout."""
+    if layout is None or len(layout.blocks) != 1:
+        return 0
+    block = layout.blocks[0][1]
+    return block if layout == blocked_activation(layout.rank, block) else 0

@@ -7,44 +7,20 @@ from math import prod
 from typing import Any
 
 import tvm.script.ir_builder.tirx as T
-from tvm import ir, tirx
-from tvm.script.ir_builder import IRBuilder
+from tvm import tirx
 from xdsl.ir import SSAValue
 
-from convc.ir.attributes import layout_of, physical_shape, shape_of
-from convc.ir.data import CastOp, RelayoutOp
-from convc.ir.elementwise import ElementwiseOp
-from convc.ir.functions import Fn
+from convc.ir.attributes import physical_shape, shape_of
 from convc.ir.kernel import KernelOp
+from convc.targets import buffers
 from convc.targets.cpu.contraction import bound, loop, split
-from convc.targets.emit import Emitter, Index, dtype_of
+from convc.targets.emit import dtype_of
 from convc.targets.target import Target
 
 
 def build(kernel: KernelOp, body: Callable[[BufferEmitter], None]) -> tirx.PrimFunc:
     """The function of a kernel whose statements `body` writes."""
-    with IRBuilder() as builder, T.prim_func(s_tir=True):
-        T.func_name("main")
-        T.func_attr({"global_symbol": "main", "tirx.noalias": True})
-        body(BufferEmitter(kernel))
-    # An expression used twice defines its names twice.
-    return tirx.transform.ConvertSSA()(ir.IRModule({"main": builder.get()}))["main"]
-
-
-def elementwise_epilogue(kernel: KernelOp) -> bool:
-    """Whether the kernel's one result depends on its anchor's place by place, in whatever layout."""
-    anchor = kernel.anchor
-    if anchor is None or len(kernel.yielded) != 1:
-        return False
-    after = {anchor.results[0]}
-    for op in kernel.ops:
-        if any(operand in after for operand in op.operands):
-            if not isinstance(op, ElementwiseOp | CastOp | RelayoutOp):
-                return False
-            if shape_of(op.results[0]) != shape_of(anchor.results[0]):
-                return False
-            after.add(op.results[0])
-    return kernel.yielded[0] in after
+    return buffers.build(lambda: body(BufferEmitter(kernel)))
 
 
 def padded_shape(value: SSAValue, pads: Sequence[int]) -> tuple[int, ...]:
@@ -54,35 +30,8 @@ def padded_shape(value: SSAValue, pads: Sequence[int]) -> tuple[int, ...]:
     return (*physical[:2], *spatial, *physical[2 + rank :])
 
 
-class BufferEmitter(Emitter):
-    """An emitter over the function's parameters. `outputs` are the buffers of the kernel's results."""
-
-    def __init__(self, kernel: KernelOp) -> None:
-        super().__init__(kernel)
-        self.buffers: dict[SSAValue, Any] = {}
-        for i, argument in enumerate(kernel.block.args):
-            buffer = T.arg(f"arg{i}", T.buffer(physical_shape(argument), dtype_of(argument)))
-            self.bind_buffer(argument, buffer)
-        self.outputs = [
-            T.arg(f"y{i}", T.buffer(physical_shape(value), dtype_of(value))) for i, value in enumerate(kernel.yielded)
-        ]
-
-    def bind_buffer(self, value: SSAValue, buffer: Any) -> None:
-        """Say that a buffer holds a value, in the physical shape of the value's layout."""
-        self.buffers[value] = buffer
-        self.bind(value, lambda *position: buffer[tuple(position)])
-
-    def heavy_epilogue(self) -> bool:
-        """Whether results take many instructions to compute from the anchor's."""
-        light = {Fn.ADD, Fn.SUB, Fn.MUL, Fn.MAX, Fn.MIN, Fn.RELU, Fn.CLIP, Fn.NEG, Fn.ABS, Fn.LEAKY_RELU, Fn.PRELU}
-        ops = [op for op in self.kernel.ops if isinstance(op, ElementwiseOp)]
-        return len(ops) > 4 or any(op.function not in light for op in ops)
-
-    def vector(self, lanes: int, write: Callable[[Any], None]) -> None:
-        """A vector loop: `write` makes the store of one lane."""
-        with T.vectorized(0, lanes) as lane:
-            self.bind_axes([lane], [lanes])
-            write(lane)
+class BufferEmitter(buffers.BufferEmitter):
+    """One that can copy a value with the padding around it."""
 
     def must_copy(self, value: SSAValue, pads: Sequence[int]) -> bool:
         """Whether a value with pads around it is not in memory as it is."""
@@ -150,35 +99,3 @@ class BufferEmitter(Emitter):
                 row()
             with T.Else():
                 fill(0, (pads[rank - 1] + width + pads[-1]) * inner, lambda _: zero)
-
-    def store(self, index: Callable[[Any], Index], lanes: int) -> None:
-        """Write `lanes` elements of the kernel's result: those at the logical indices that `index` gives, the
-        anchor's channel axis moving with the lane."""
-        value, buffer = self.kernel.yielded[0], self.outputs[0]
-        layout, shape = layout_of(value), shape_of(value)
-
-        def write(lane: Any) -> None:
-            at = index(lane)
-            place = layout.physical_index(at) if layout else at
-            place = [self.simplify(i) for i in place]
-            T.buffer_store(buffer, self.stored(value, lambda i: self.read(value, i), place), place)
-
-        if layout is not None:
-            self.vector(lanes, write)
-            return
-        with T.serial(0, lanes) as lane:
-            self.bind_axes([lane], [lanes])
-            channel = index(lane)[1]
-            with T.If(channel < shape[1]), T.Then():
-                write(lane)
-
-    def store_vector(self, element: Callable[[Any], Any], index: Callable[[Any], Index], lanes: int) -> None:
-        """Write a vector of the kernel's result, in plain layout: `index` gives the place of a lane, `element` the
-        anchor's result there."""
-        value, anchor = self.kernel.yielded[0], self.kernel.anchor
-        assert anchor is not None
-        with T.vectorized(0, lanes) if lanes > 1 else T.serial(0, 1) as lane:
-            self.bind_axes([lane], [lanes])
-            self.bind_element(anchor.results[0], lambda _: element(lane))
-            place = [self.simplify(i) for i in index(lane)]
-            T.buffer_store(self.outputs[0], self.read(value, place), place)

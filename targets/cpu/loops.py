@@ -7,40 +7,11 @@ from typing import Any
 
 from tvm import s_tir, tirx
 
-from convc.ir.attributes import layout_of, shape_of
-from convc.ir.data import CastOp
-from convc.ir.elementwise import ElementwiseOp
-from convc.ir.kernel import KernelOp
-from convc.ir.layout import Layout, blocked_activation
 from convc.targets.cpu.contraction import PARALLEL_VECTORS
 from convc.targets.target import Target
 
 PARALLEL_ELEMENTS = 1 << 15
 """A loop nest of fewer iterations takes some 10 microseconds, and a parallel region costs several."""
-
-
-def pointwise_epilogue(kernel: KernelOp) -> bool:
-    """Whether the kernel's one result has the anchor's shape and layout and depends on it place by place."""
-    anchor = kernel.anchor
-    if anchor is None or len(kernel.yielded) != 1:
-        return False
-    value, after = anchor.results[0], {anchor.results[0]}
-    for op in kernel.ops:
-        if not any(operand in after for operand in op.operands):
-            continue
-        if not isinstance(op, ElementwiseOp | CastOp):
-            return False
-        after.add(op.results[0])
-    result = kernel.yielded[0]
-    return shape_of(result) == shape_of(value) and layout_of(result) == layout_of(value)
-
-
-def channel_block(layout: Layout | None) -> int:
-    """The block size of NC..{b}c, or 0 for any other layout."""
-    if layout is None or len(layout.blocks) != 1:
-        return 0
-    block = layout.blocks[0][1]
-    return block if layout == blocked_activation(layout.rank, block) else 0
 
 
 def even_tile(extent: int, limit: int) -> int:

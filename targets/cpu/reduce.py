@@ -17,17 +17,11 @@ from tvm import s_tir, tirx
 
 from convc.ir.attributes import ReduceKind, layout_of, shape_of
 from convc.ir.kernel import KernelOp
+from convc.ir.layout import channel_block
 from convc.ir.neural import ArgReduceOp, ReduceOp, SoftmaxOp
-from convc.targets.cpu.loops import (
-    channel_block,
-    even_tile,
-    local_tile,
-    parallel,
-    pointwise_epilogue,
-    reduction_loops,
-    vectorize,
-)
+from convc.targets.cpu.loops import even_tile, local_tile, parallel, reduction_loops, vectorize
 from convc.targets.emit import Emitter, dtype_of
+from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.rows import Rows, Width, arg_reduce, reduce, softmax
 from convc.targets.target import Target
 from convc.targets.template import Config

@@ -174,4 +174,5 @@ def _launch(call: ir.Call, place: Callable[[Any], int]) -> Launch:
 
 
 def _nbytes(buffer: Any) -> int:
-    return prod(int(extent) for extent in buffer.shape) * (tvm.DataType(str(buffer.dtype)).bits + 7) // 8
+    dtype = tvm.DataType(str(buffer.dtype))
+    return prod(int(extent) for extent in buffer.shape) * (dtype.bits * dtype.lanes + 7) // 8

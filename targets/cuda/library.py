@@ -11,7 +11,7 @@ from convc.targets.cuda.compiler import compile_cuda
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.lower import Library
 
-HEADER = '#include "convc_types.cuh"\n'
+HEADER = '#include "convc_device.cuh"\n'
 
 
 def write_library(library: Library, target: CudaTarget, output: Path, on_step: Callable[[str], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convc.targets.cuda.conv import ImplicitGemm
 from convc.targets.cuda.generic import Generic
 from convc.targets.cuda.injective import Injective
 from convc.targets.cuda.ordered import Ordered
@@ -12,6 +13,7 @@ from convc.targets.cuda.target import CudaTarget
 from convc.targets.template import Template
 
 TEMPLATES: Sequence[Template[CudaTarget]] = (
+    ImplicitGemm(),
     RowReduce(),
     Ordered(),
     Injective(),

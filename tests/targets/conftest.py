@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,6 +24,10 @@ from convc.ir.data import RelayoutOp
 from convc.ir.dtypes import from_numpy, to_numpy
 from convc.ir.interpreter import interpret
 from convc.ir.kernel import KernelOp, YieldOp
+
+if TYPE_CHECKING:
+    from convc.runtime.cuda.driver import Context
+    from convc.targets.cuda.target import CudaTarget
 
 GUARD = 1024
 """Bytes around every array, which no kernel may write; read as floating-point numbers they are NaN."""
@@ -142,7 +146,7 @@ _numbers = count()
 
 
 def compiled(kernel: KernelOp, template: Any, target: str, config: Mapping[str, int] | None, folder: Path) -> Call:
-    """The kernel as machine code, linked with the runtime."""
+    """The kernel as machine code, linked with the runtime; one for a GPU as what the software device runs."""
     from convc.targets.cpu.codegen import lowered
     from convc.targets.target import parse_target
 
@@ -150,8 +154,10 @@ def compiled(kernel: KernelOp, template: Any, target: str, config: Mapping[str, 
     assert template.applies(kernel, described), f"{template.name} does not apply"
     config = config if config is not None else template.candidates(kernel, described)[0]
     stem, arguments = f"kernel{next(_numbers)}", len(kernel.inputs) + len(kernel.outputs)
-    path = folder / f"{stem}.o"
-    lowered({"kernel": template.schedule(kernel, config, described)}, described).write_to_file(str(path), "o")
+    path, function = folder / f"{stem}.o", template.schedule(kernel, config, described)
+    if described.kind == "cuda":
+        return _on_software_device(function, described, path)
+    lowered({"kernel": function}, described).write_to_file(str(path), "o")
     if described.arch == platform.machine():
         return _in_process(path)
     return _emulated(path, arguments, described.arch)
@@ -170,6 +176,43 @@ def _in_process(path: Path) -> Call:
         assert status == 0
 
     return call
+
+
+def _on_software_device(function: Any, target: CudaTarget, path: Path) -> Call:
+    from convc.targets.cuda.codegen import generate
+    from convc.targets.cuda.compiler import DEVICE_HEADERS, compile_cuda
+    from convc.targets.cuda.emulator.build import emulated_kernels
+    from convc.targets.cuda.library import source_of
+
+    code = generate("kernel", function, target)
+    source = source_of([code])
+    for name, taken in compile_cuda(source, target.arch, code.functions).resources.items():
+        assert (taken.stack_bytes, taken.spilled_bytes) == (0, 0), f"{name} does not fit into registers: {taken}"
+    emulated_kernels(source, code.functions, path, DEVICE_HEADERS)
+
+    def call(images: Sequence[Image], threads: int) -> None:
+        context = _software_device(path.parent)
+        module = context.module(path.read_bytes())
+        addresses = [context.memory(image.bytes.nbytes) for image in images]
+        scratch = context.memory(code.scratch_bytes)
+        for image, address in zip(images, addresses, strict=True):
+            context.upload(address, image.bytes.ctypes.data, image.bytes.nbytes)
+        for launch in code.launches:
+            operands = [addresses[i] + GUARD if i >= 0 else scratch - 1 - i for i in launch.operands]
+            made = context.function(module, launch.function, launch.dynamic_bytes)
+            context.launch(made, launch.grid, launch.block, launch.dynamic_bytes, operands)
+        for image, address in zip(images, addresses, strict=True):
+            context.download(image.bytes.ctypes.data, address, image.bytes.nbytes)
+        context.close()
+
+    return call
+
+
+def _software_device(folder: Path) -> Context:
+    from convc.runtime.cuda.driver import Context, Driver
+    from convc.targets.cuda.emulator.build import emulated_driver
+
+    return Context(Driver(emulated_driver(folder)))
 
 
 RUN = """

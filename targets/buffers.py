@@ -1,0 +1,90 @@
+"""Kernels whose loops a template writes itself: operands and results as buffers of a PrimFunc being built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tvm.script.ir_builder.tirx as T
+from tvm import ir, tirx
+from tvm.script.ir_builder import IRBuilder
+from xdsl.ir import SSAValue
+
+from convc.ir.attributes import layout_of, physical_shape, shape_of
+from convc.ir.elementwise import ElementwiseOp
+from convc.ir.functions import Fn
+from convc.ir.kernel import KernelOp
+from convc.targets.emit import Emitter, Index, dtype_of
+
+
+def build(body: Callable[[], None]) -> tirx.PrimFunc:
+    """The function of a kernel whose parameters and statements `body` writes, with an emitter."""
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("main")
+        T.func_attr({"global_symbol": "main", "tirx.noalias": True})
+        body()
+    # An expression used twice defines its names twice.
+    return tirx.transform.ConvertSSA()(ir.IRModule({"main": builder.get()}))["main"]
+
+
+class BufferEmitter(Emitter):
+    """An emitter over the function's parameters. `outputs` are the buffers of the kernel's results."""
+
+    def __init__(self, kernel: KernelOp) -> None:
+        super().__init__(kernel)
+        self.buffers: dict[SSAValue, Any] = {}
+        for i, argument in enumerate(kernel.block.args):
+            buffer = T.arg(f"arg{i}", T.buffer(physical_shape(argument), dtype_of(argument)))
+            self.bind_buffer(argument, buffer)
+        self.outputs = [
+            T.arg(f"y{i}", T.buffer(physical_shape(value), dtype_of(value))) for i, value in enumerate(kernel.yielded)
+        ]
+
+    def bind_buffer(self, value: SSAValue, buffer: Any) -> None:
+        """Say that a buffer holds a value, in the physical shape of the value's layout."""
+        self.buffers[value] = buffer
+        self.bind(value, lambda *position: buffer[tuple(position)])
+
+    def heavy_epilogue(self) -> bool:
+        """Whether results take many instructions to compute from the anchor's."""
+        light = {Fn.ADD, Fn.SUB, Fn.MUL, Fn.MAX, Fn.MIN, Fn.RELU, Fn.CLIP, Fn.NEG, Fn.ABS, Fn.LEAKY_RELU, Fn.PRELU}
+        ops = [op for op in self.kernel.ops if isinstance(op, ElementwiseOp)]
+        return len(ops) > 4 or any(op.function not in light for op in ops)
+
+    def vector(self, lanes: int, write: Callable[[Any], None]) -> None:
+        """A vector loop: `write` makes the store of one lane."""
+        with T.vectorized(0, lanes) as lane:
+            self.bind_axes([lane], [lanes])
+            write(lane)
+
+    def store(self, index: Callable[[Any], Index], lanes: int) -> None:
+        """Write `lanes` elements of the kernel's result: those at the logical indices that `index` gives, the
+        anchor's channel axis moving with the lane."""
+        value, buffer = self.kernel.yielded[0], self.outputs[0]
+        layout, shape = layout_of(value), shape_of(value)
+
+        def write(lane: Any) -> None:
+            at = index(lane)
+            place = layout.physical_index(at) if layout else at
+            place = [self.simplify(i) for i in place]
+            T.buffer_store(buffer, self.stored(value, lambda i: self.read(value, i), place), place)
+
+        if layout is not None:
+            self.vector(lanes, write)
+            return
+        with T.serial(0, lanes) as lane:
+            self.bind_axes([lane], [lanes])
+            channel = index(lane)[1]
+            with T.If(channel < shape[1]), T.Then():
+                write(lane)
+
+    def store_vector(self, element: Callable[[Any], Any], index: Callable[[Any], Index], lanes: int) -> None:
+        """Write a vector of the kernel's result, in plain layout: `index` gives the place of a lane, `element` the
+        anchor's result there."""
+        value, anchor = self.kernel.yielded[0], self.kernel.anchor
+        assert anchor is not None
+        with T.vectorized(0, lanes) if lanes > 1 else T.serial(0, 1) as lane:
+            self.bind_axes([lane], [lanes])
+            self.bind_element(anchor.results[0], lambda _: element(lane))
+            place = [self.simplify(i) for i in index(lane)]
+            T.buffer_store(self.outputs[0], self.read(value, place), place)

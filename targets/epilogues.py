@@ -1,0 +1,40 @@
+"""What follows a kernel's anchor, as far as templates ask."""
+
+from __future__ import annotations
+
+from convc.ir.attributes import layout_of, shape_of
+from convc.ir.data import CastOp, RelayoutOp
+from convc.ir.elementwise import ElementwiseOp
+from convc.ir.kernel import KernelOp
+
+
+def pointwise_epilogue(kernel: KernelOp) -> bool:
+    """Whether the kernel's one result has the anchor's shape and layout and depends on it place by place."""
+    anchor = kernel.anchor
+    if anchor is None or len(kernel.yielded) != 1:
+        return False
+    value, after = anchor.results[0], {anchor.results[0]}
+    for op in kernel.ops:
+        if not any(operand in after for operand in op.operands):
+            continue
+        if not isinstance(op, ElementwiseOp | CastOp):
+            return False
+        after.add(op.results[0])
+    result = kernel.yielded[0]
+    return shape_of(result) == shape_of(value) and layout_of(result) == layout_of(value)
+
+
+def elementwise_epilogue(kernel: KernelOp) -> bool:
+    """Whether the kernel's one result depends on its anchor's place by place, in whatever layout."""
+    anchor = kernel.anchor
+    if anchor is None or len(kernel.yielded) != 1:
+        return False
+    after = {anchor.results[0]}
+    for op in kernel.ops:
+        if any(operand in after for operand in op.operands):
+            if not isinstance(op, ElementwiseOp | CastOp | RelayoutOp):
+                return False
+            if shape_of(op.results[0]) != shape_of(anchor.results[0]):
+                return False
+            after.add(op.results[0])
+    return kernel.yielded[0] in after
