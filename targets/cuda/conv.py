@@ -4,20 +4,24 @@ input where it lies, and writes zeros for those in the padding (implicit GEMM; C
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 import tvm.script.ir_builder.tirx as T
 from tvm import tirx
+from xdsl.ir import OpResult, SSAValue
 
 from convc.ir.attributes import layout_of, physical_shape, shape_of
+from convc.ir.data import CastOp
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block, chunked_weight
 from convc.ir.neural import ConvOp
 from convc.targets.buffers import BufferEmitter, build
-from convc.targets.cuda.gemm import Gemm, Operand, Tile
+from convc.targets.cuda.cores import Tile
+from convc.targets.cuda.gemm import Gemm, Operand
 from convc.targets.cuda.target import CudaTarget
+from convc.targets.cuda.tiling import DTYPES, Problem, tiles, uses_tensor_cores
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.flat import unravelled
@@ -25,90 +29,57 @@ from convc.targets.template import Config
 
 
 class ImplicitGemm:
-    """Dense and grouped convolutions of float32 in blocked layouts. The configuration is a `Tile`."""
+    """Dense and grouped convolutions in blocked layouts: of 16-bit floats by matrix instructions, of float32 too where
+    the target lets it be rounded to TF32. The configuration is a `Tile`."""
 
     name = "implicit_gemm"
 
     def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, ConvOp) or not pointwise_epilogue(kernel) or dtype_of(op.x) != "float32":
+        if not isinstance(op, ConvOp) or not pointwise_epilogue(kernel):
             return False
         block, rank = channel_block(layout_of(op.result)), len(shape_of(op.x))
+        x, w = source(kernel, op.x), source(kernel, op.w)
+        if x is None or w is None or dtype_of(x) != dtype_of(w) or dtype_of(x) not in DTYPES:
+            return False
         return (
-            block == target.lanes()
-            and channel_block(layout_of(op.x)) == block
-            and layout_of(op.w) == chunked_weight(rank, block)
-            and op.x in kernel.block.args
-            and op.w in kernel.block.args
+            block == target.lanes(dtype_of(x))
+            and channel_block(layout_of(x)) == block
+            and layout_of(w) == chunked_weight(rank, block)
         )
 
     def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, ConvOp)
-        group = op.group.value.data
+        x, group = source(kernel, op.x), op.group.value.data
+        assert x is not None
         rows, columns = shape_of(op.result)[0] * prod(shape_of(op.result)[2:]), shape_of(op.w)[0] // group
-        chunks = prod(physical_shape(op.w)) // shape_of(op.w)[0] // target.lanes()
-        return [vars(tile) for tile in tiles(rows, columns, group, chunks, target)]
+        chunks = -(-shape_of(op.w)[1] // target.lanes(dtype_of(x))) * prod(shape_of(op.w)[2:])
+        return [vars(tile) for tile in tiles(Problem(rows, columns, group, chunks, dtype_of(x)), target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
-        return build(lambda: _gemm(BufferEmitter(kernel)).emit(Tile(**config)))
+        return build(lambda: _gemm(BufferEmitter(kernel), target).emit(Tile(**config)))
 
 
-def tiles(rows: int, columns: int, groups: int, chunks: int, target: CudaTarget) -> list[Tile]:
-    """Tiles for a product, the best by the model first."""
-    found = sorted(_tiles(rows, columns, groups, chunks, target), key=lambda pair: pair[0])
-    return [tile for _, tile in found]
+def source(kernel: KernelOp, value: SSAValue) -> SSAValue | None:
+    """The operand in memory that a value is, or that it is a conversion of."""
+    if isinstance(value, OpResult) and isinstance(value.op, CastOp):
+        value = value.op.x
+    return value if value in kernel.block.args else None
 
 
-def _tiles(rows: int, columns: int, groups: int, chunks: int, target: CudaTarget) -> Iterator[tuple[float, Tile]]:
-    """Tiles with the cycles that they take by the model: a multiprocessor's multiplications and its shared memory's
-    transfers, for as many rounds as it takes to do all tiles; and what the sum over splits costs."""
-    for height, width, thread_rows, thread_columns in _SHAPES:
-        if width > 32 and width >= 2 * columns:
-            continue
-        depth = 4
-        steps = -(-chunks // depth)
-        blocks = -(-rows // height) * -(-columns // width) * groups
-        for splits in (1, 2, 4, 8, 16):
-            if splits > 1 and (splits * 2 > steps or blocks * splits > 4 * target.multiprocessors):
-                continue
-            tile = Tile(height, width, thread_rows, thread_columns, depth, 3, splits)
-            resident = min(
-                target.multiprocessor_threads // tile.threads // 2,
-                target.multiprocessor_shared_bytes // tile.shared_bytes(4, 4),
-            )
-            waves = -(-blocks * splits // target.multiprocessors)
-            # 128 multiply-adds a cycle; too few warps on a multiprocessor do not hide their latencies.
-            busy = min(1.0, min(resident, waves) * tile.threads / 256)
-            products = height * width * depth * 4 / 128
-            loads = (thread_rows + thread_columns) * depth * tile.threads / 32
-            time = waves * (-(-steps // splits) * max(products, loads) / (0.5 + 0.5 * busy) + 600)
-            if splits > 1:
-                time += 3000 + splits * rows * columns * groups * 4 / target.multiprocessors / 16
-            yield time, tile
-
-
-_SHAPES = (
-    (128, 128, 8, 8),
-    (128, 64, 8, 8),
-    (64, 128, 8, 8),
-    (64, 64, 8, 4),
-    (128, 32, 8, 4),
-    (64, 32, 4, 4),
-    (32, 64, 4, 4),
-    (32, 32, 4, 4),
-)
-
-
-def _gemm(emitter: BufferEmitter) -> Gemm:
+def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
     kernel = emitter.kernel
     op = kernel.anchor
     assert isinstance(op, ConvOp)
-    block, group = channel_block(layout_of(op.x)), op.group.value.data
+    x, w = source(kernel, op.x), source(kernel, op.w)
+    assert x is not None
+    assert w is not None
+    block, group = channel_block(layout_of(x)), op.group.value.data
     result, window, image = shape_of(op.result), shape_of(op.w)[2:], shape_of(op.x)[2:]
     outputs, taps = shape_of(op.w)[0] // group, prod(window)
     inputs = -(-shape_of(op.w)[1] // block)
-    x_blocks = physical_shape(op.x)[1]
+    x_blocks = physical_shape(x)[1]
     strides, pads, dilations = op.strides.get_values(), op.pads.get_values(), op.dilations.get_values()
     rows = result[0] * prod(result[2:])
 
@@ -136,7 +107,7 @@ def _gemm(emitter: BufferEmitter) -> Gemm:
 
     bias = op.bias
 
-    def store(row: Any, column: Any, g: Any, value: Callable[[Any], Any]) -> None:
+    def store(row: Any, column: Any, g: Any, lanes: int, value: Callable[[Any], Any]) -> None:
         n, *spatial = unravelled(row, (result[0], *result[2:]))
         first = g * outputs + column if group > 1 else column
 
@@ -145,14 +116,15 @@ def _gemm(emitter: BufferEmitter) -> Gemm:
             return found if bias is None else found + emitter.read(bias, [index[1]])
 
         emitter.bind_element(op.result, total, also=[(bias, 0)] if bias is not None else [])
-        emitter.store(lambda lane: [n, first + lane, *spatial], block)
+        emitter.store(lambda lane: [n, first + lane, *spatial], lanes)
 
-    flat_x, flat_w = (emitter.buffers[v].view(prod(physical_shape(v))) for v in (op.x, op.w))
+    flat_x, flat_w = (emitter.buffers[v].view(prod(physical_shape(v))) for v in (x, w))
     return Gemm(
         a=Operand(rows, place, input_chunk, flat_x),
         b=Operand(outputs, lambda column: column, weight_chunk, flat_w),
         chunks=inputs * taps,
-        lanes=block,
         groups=group,
+        dtype=dtype_of(x),
+        tensor_cores=uses_tensor_cores(dtype_of(x), target),
         store=store,
     )

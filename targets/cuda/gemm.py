@@ -2,8 +2,8 @@
 
     y[row, column] = sum over chunk, i of a[row, chunk, i] * b[column, chunk, i]
 
-Both operands are seen as chunks of `lanes` neighbouring elements along the axis that is summed over: what a thread
-copies at once. A block of threads computes a tile of rows and columns. The chunks that it needs next travel from memory
+Both operands are seen as chunks of neighbouring elements along the axis that is summed over, 16 bytes each: what a
+thread copies at once. A block of threads computes a tile of rows and columns. The chunks that it needs next travel from memory
 to shared memory while it multiplies those that have arrived, in a ring of stages (CUTLASS, "Efficient GEMM in CUDA").
 Where there are too few tiles to fill the GPU, several blocks share the chunks of one, and a second launch adds up.
 """
@@ -12,49 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
-from convc.targets.cuda.target import WARP
+from convc.targets.cuda.cores import Core, FmaCore, MmaCore, Tile, extern
+from convc.targets.cuda.target import ACCESS_BYTES
 from convc.targets.cuda.threads import BLOCK
 
-_PAD = 8
-"""Elements between the rows of b's tile in shared memory: neighbouring threads then write to different banks."""
-_WARP_ROWS, _WARP_COLUMNS = 8, 4
-"""How the threads of a warp lie on a tile: eight read neighbouring rows of a, four read neighbouring columns of b."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """`rows` x `columns` results a block of threads, of which a thread has `thread_rows` x `thread_columns`; `depth`
-    chunks a stage, `stages` of them in the ring; `splits` blocks share the chunks of a tile."""
-
-    rows: int
-    columns: int
-    thread_rows: int
-    thread_columns: int
-    depth: int
-    stages: int
-    splits: int
-
-    @property
-    def warps(self) -> tuple[int, int]:
-        """Along rows and columns."""
-        return self.rows // self.thread_rows // _WARP_ROWS, self.columns // self.thread_columns // _WARP_COLUMNS
-
-    @property
-    def threads(self) -> int:
-        """Of a block."""
-        return prod(self.warps) * WARP
-
-    def shared_bytes(self, lanes: int, itemsize: int) -> int:
-        """The shared memory that its ring takes."""
-        return self.stages * self.depth * lanes * itemsize * (self.rows + self.columns) + self.stages * self.depth * (
-            4 * _PAD * itemsize
-        )
+_SUM_LANES = 4
+"""Neighbouring columns that a thread adds up where blocks have shared a tile."""
 
 
 @dataclass
@@ -68,37 +36,44 @@ class Operand:
     memory: Any
 
 
+Store = Callable[[Any, Any, Any, int, Callable[[Any], Any]], None]
+"""(row, column, group, lanes, value) writes the results from a column on, a multiple of `lanes`; `value` is a function
+of the lane."""
+
+
 @dataclass
 class Gemm:
-    """A product: `store(row, column, group, value)` writes the `lanes` results from a column on, a multiple of `lanes`,
-    `value` being a function of the lane."""
+    """A product of operands of type `dtype`, `chunks` of them to sum over, for each of some groups. `tensor_cores`:
+    whether matrix instructions may compute it, which round float32 to TF32."""
 
     a: Operand
     b: Operand
     chunks: int
-    lanes: int
     groups: int
-    store: Callable[[Any, Any, Any, Callable[[Any], Any]], None]
+    dtype: str
+    tensor_cores: bool
+    store: Store
 
     def emit(self, tile: Tile) -> None:
         """Write the launches, inside a PrimFunc that is being built."""
-        assert self.lanes == 4, "threads multiply chunks of four 32-bit floats"
         if tile.splits == 1:
-            self._tiles(tile, self.store)
+            self._tiles(tile, lambda split: self.store)
             return
-        columns = -(-self.b.rows // self.lanes) * self.lanes
-        extents = (tile.splits, self.groups, self.a.rows, columns)
-        partial = T.alloc_buffer([prod(extents)], "float32")
+        columns = -(-self.b.rows // _SUM_LANES) * _SUM_LANES
+        partial = T.alloc_buffer([tile.splits * self.groups * self.a.rows * columns], "float32")
 
         def at(split: Any, row: Any, column: Any, group: Any) -> Any:
             return ((split * self.groups + group) * self.a.rows + row) * columns + column
 
-        def keep(row: Any, column: Any, group: Any, value: Callable[[Any], Any], split: Any) -> None:
-            with T.vectorized(0, self.lanes) as lane:
-                T.buffer_store(partial, value(lane), [at(split, row, column, group) + lane])
+        def keeping(split: Any) -> Store:
+            def keep(row: Any, column: Any, group: Any, lanes: int, value: Callable[[Any], Any]) -> None:
+                with T.vectorized(0, lanes) as lane:
+                    T.buffer_store(partial, value(lane), [at(split, row, column, group) + lane])
 
-        self._tiles(tile, keep)
-        vectors = self.groups * self.a.rows * columns // self.lanes
+            return keep
+
+        self._tiles(tile, keeping)
+        vectors = self.groups * self.a.rows * columns // _SUM_LANES
         with (
             T.thread_binding(0, -(-vectors // BLOCK), thread="blockIdx.x") as block,
             T.thread_binding(0, BLOCK, thread="threadIdx.x") as thread,
@@ -107,53 +82,47 @@ class Gemm:
             with T.If(vector < vectors), T.Then():
                 # Rows lie side by side in the result.
                 row, rest = T.bind(vector % self.a.rows), T.bind(vector // self.a.rows)
-                column = T.bind(rest % (columns // self.lanes) * self.lanes)
-                group = T.bind(rest // (columns // self.lanes))
-                total = T.alloc_buffer([self.lanes], "float32", scope="local")
-                with T.vectorized(0, self.lanes) as lane:
+                column = T.bind(rest % (columns // _SUM_LANES) * _SUM_LANES)
+                group = T.bind(rest // (columns // _SUM_LANES))
+                total = T.alloc_buffer([_SUM_LANES], "float32", scope="local")
+                with T.vectorized(0, _SUM_LANES) as lane:
                     T.buffer_store(total, partial[at(0, row, column, group) + lane], [lane])
-                with T.serial(1, tile.splits) as split, T.vectorized(0, self.lanes) as lane:
+                with T.serial(1, tile.splits) as split, T.vectorized(0, _SUM_LANES) as lane:
                     T.buffer_store(total, total[lane] + partial[at(split, row, column, group) + lane], [lane])
-                self.store(row, column, group, lambda lane: total[lane])
+                self.store(row, column, group, _SUM_LANES, lambda lane: total[lane])
 
-    def _tiles(self, tile: Tile, store: Callable[..., None]) -> None:
+    def _tiles(self, tile: Tile, store: Callable[[Any], Store]) -> None:
         row_tiles, column_tiles = -(-self.a.rows // tile.rows), -(-self.b.rows // tile.columns)
         with (
             T.thread_binding(0, row_tiles, thread="blockIdx.x") as row_tile,
             T.thread_binding(0, column_tiles, thread="blockIdx.y") as column_tile,
             T.thread_binding(0, self.groups * tile.splits, thread="blockIdx.z") as third,
-            T.thread_binding(0, tile.threads, thread="threadIdx.x") as thread,
+            T.thread_binding(0, tile.threads(self.tensor_cores), thread="threadIdx.x") as thread,
         ):
             group, split = (third // tile.splits, third % tile.splits) if self.groups > 1 else (0, third)
-            _Block(self, tile, row_tile * tile.rows, column_tile * tile.columns, group, split, thread).emit(store)
+            block = _Block(self, tile, row_tile * tile.rows, column_tile * tile.columns, group, thread)
+            block.emit(split, store(split))
 
 
 class _Block:
-    """What a block of threads does."""
+    """What a block of threads does for the tile that begins at a row and a column of a group."""
 
-    def __init__(self, gemm: Gemm, tile: Tile, row: Any, column: Any, group: Any, split: Any, thread: Any) -> None:
+    def __init__(self, gemm: Gemm, tile: Tile, row: Any, column: Any, group: Any, thread: Any) -> None:
         self.gemm, self.tile = gemm, tile
-        self.row, self.column, self.group, self.split, self.thread = row, column, group, split, thread
-        lanes, depth, stages = gemm.lanes, tile.depth, tile.stages
-        self.a_stage = depth * tile.rows * lanes
-        self.b_row = tile.columns + _PAD  # of those columns that are equal modulo `lanes`
-        self.b_stage = depth * lanes * self.b_row
-        self.a_tile = T.alloc_buffer([stages * self.a_stage], "float32", scope="shared.dyn")
-        self.b_tile = T.alloc_buffer([stages * self.b_stage], "float32", scope="shared.dyn")
-        warp, lane = thread // WARP, thread % WARP
-        self.my_row = T.bind(warp % tile.warps[0] * _WARP_ROWS + lane % _WARP_ROWS)
-        self.my_column = T.bind(warp // tile.warps[0] * _WARP_COLUMNS + lane // _WARP_ROWS)
+        self.row, self.column, self.group, self.thread = row, column, group, thread
+        self.threads = tile.threads(gemm.tensor_cores)
+        self.core: Core = MmaCore(tile, thread, gemm.dtype) if gemm.tensor_cores else FmaCore(tile, thread)
 
-    def emit(self, store: Callable[..., None]) -> None:
+    def emit(self, split: Any, store: Store) -> None:
         gemm, tile = self.gemm, self.tile
-        sums = T.alloc_buffer([tile.thread_rows * tile.thread_columns], "float32", scope="local")
-        with T.unroll(0, tile.thread_rows * tile.thread_columns) as i:
-            T.buffer_store(sums, T.float32(0), [i])
         steps = -(-gemm.chunks // tile.depth)
         each = -(-steps // tile.splits)
-        begin = T.bind(self.split * each) if tile.splits > 1 else 0
+        begin = T.bind(split * each) if tile.splits > 1 else 0
         count = T.bind(T.max(T.min(each, steps - begin), 0)) if tile.splits > 1 else steps
-        copies = [*self._copies(gemm.a, tile.rows, self.row), *self._copies(gemm.b, tile.columns, self.column)]
+        copies = [
+            *self._copies(gemm.a, tile.rows, self.row, self.core.a, self.core.a_place),
+            *self._copies(gemm.b, tile.columns, self.column, self.core.b, self.core.b_place),
+        ]
 
         def fill(step: Any, stage: Any) -> None:
             for copy in copies:
@@ -162,109 +131,70 @@ class _Block:
         for ahead in range(tile.stages - 1):
             with T.If(ahead < count), T.Then():
                 fill(ahead, ahead)
-            _extern("convc_cp_async_commit")
+            extern("convc_cp_async_commit")
         with T.serial(0, count) as step:
-            _extern(f"convc_cp_async_wait<{tile.stages - 2}>")
-            _sync()
-            with T.If(step + (tile.stages - 1) < count), T.Then():
-                fill(step + (tile.stages - 1), (step + (tile.stages - 1)) % tile.stages)
-            _extern("convc_cp_async_commit")
-            self._multiply(step % tile.stages, sums)
-        self._store(sums, store)
+            extern(f"convc_cp_async_wait<{tile.stages - 2}>")
+            T.evaluate(T.tvm_storage_sync("shared"))
+            ahead = step + (tile.stages - 1)
+            with T.If(ahead < count), T.Then():
+                fill(ahead, ahead % tile.stages)
+            extern("convc_cp_async_commit")
+            self.core.multiply(step % tile.stages)
+        self._store(store)
 
-    def _copies(self, operand: Operand, extent: int, first: Any) -> list[Callable[[Any, Any], None]]:
+    def _copies(
+        self, operand: Operand, extent: int, first: Any, buffer: Any, place_of: Callable[[Any, Any, Any], Any]
+    ) -> list[Callable[[Any, Any], None]]:
         """What the thread copies of an operand's tile at each step: functions of the first chunk and the stage."""
-        tile, threads = self.tile, self.tile.threads
+        threads, depth = self.threads, self.tile.depth
+        whole_rounds = extent * depth % threads == 0
         copies: list[Callable[[Any, Any], None]] = []
         places: dict[int, tuple[Any, Any]] = {}
-        for number in range(-(-extent * tile.depth // threads)):
+
+        def copying(row: Any, place: Any, at_depth: Any) -> Callable[[Any, Any], None]:
+            def copy(chunk: Any, stage: Any) -> None:
+                number = T.bind(chunk + at_depth)
+                address, conditions = operand.chunk(place, number, self.group)
+                conditions = list(conditions)
+                if self.gemm.chunks % depth:
+                    conditions.append(number < self.gemm.chunks)
+                if operand.rows % extent:
+                    conditions.append(first + row < operand.rows)
+                target = T.address_of(buffer[place_of(stage, at_depth, row)])
+                nbytes: Any = ACCESS_BYTES
+                if conditions:
+                    there = T.bind(tirx.all(*conditions))
+                    address, nbytes = T.if_then_else(there, address, 0), T.if_then_else(there, ACCESS_BYTES, 0)
+                extern("convc_cp_async_16", target, T.address_of(operand.memory[address]), nbytes)
+
+            def guarded(chunk: Any, stage: Any) -> None:
+                with T.If(at_depth < depth), T.Then():
+                    copy(chunk, stage)
+
+            return copy if whole_rounds else guarded
+
+        for number in range(-(-extent * depth // threads)):
             vector = number * threads + self.thread
             if threads % extent == 0:  # always the same row
-                key, row, depth = 0, self.thread % extent, number * (threads // extent) + self.thread // extent
+                key, row, at_depth = 0, self.thread % extent, number * (threads // extent) + self.thread // extent
             else:
-                key, row, depth = number % (extent // threads), vector % extent, vector // extent
+                key, row, at_depth = number % (extent // threads), vector % extent, vector // extent
             if key not in places:
                 places[key] = (T.bind(row), operand.place(T.bind(first + row)))
-            copies.append(self._copy(operand, extent, *places[key], depth, first))
+            copies.append(copying(*places[key], at_depth))
         return copies
 
-    def _copy(
-        self, operand: Operand, extent: int, row: Any, place: Any, depth: Any, first: Any
-    ) -> Callable[[Any, Any], None]:
-        gemm, tile, lanes = self.gemm, self.tile, self.gemm.lanes
-        is_a = operand is gemm.a
-        buffer = self.a_tile if is_a else self.b_tile
-
-        def target(stage: Any) -> Any:
-            if is_a:
-                return stage * self.a_stage + (depth * tile.rows + row) * lanes
-            return stage * self.b_stage + (depth * lanes + row % lanes) * self.b_row + row // lanes * lanes
-
-        def copy(chunk: Any, stage: Any) -> None:
-            number = T.bind(chunk + depth)
-            whole = [] if gemm.chunks % tile.depth == 0 else [number < gemm.chunks]
-            if operand.rows % extent:
-                whole.append(first + row < operand.rows)
-            address, there = operand.chunk(place, number, self.group)
-            there = tirx.all(*whole, *there) if (whole or there) else None
-            at = T.bind(target(stage))
-            if there is None:
-                _extern("convc_cp_async_16", T.address_of(buffer[at]), T.address_of(operand.memory[address]), 16)
+    def _store(self, store: Store) -> None:
+        gemm, tile = self.gemm, self.tile
+        for row, column, lanes, value in self.core.results():
+            row, column = T.bind(self.row + row), T.bind(self.column + column)
+            inside = []
+            if gemm.a.rows % tile.rows:
+                inside.append(row < gemm.a.rows)
+            if gemm.b.rows % tile.columns:
+                inside.append(column < gemm.b.rows)
+            if inside:
+                with T.If(tirx.all(*inside)), T.Then():
+                    store(row, column, self.group, lanes, value)
             else:
-                held = T.bind(there)
-                source = T.address_of(operand.memory[T.if_then_else(held, address, 0)])
-                _extern("convc_cp_async_16", T.address_of(buffer[at]), source, T.if_then_else(held, 16, 0))
-
-        def guarded(chunk: Any, stage: Any) -> None:
-            with T.If(depth < tile.depth), T.Then():
-                copy(chunk, stage)
-
-        return copy if extent * tile.depth % tile.threads == 0 else guarded
-
-    def _multiply(self, stage: Any, sums: Any) -> None:
-        tile, lanes = self.tile, self.gemm.lanes
-        rows, columns = tile.rows // tile.thread_rows, tile.columns // tile.thread_columns
-        a = T.alloc_buffer([tile.thread_rows * lanes], "float32", scope="local")
-        b = T.alloc_buffer([tile.thread_columns * lanes], "float32", scope="local")
-        with T.serial(0, tile.depth) as depth:
-            for i in range(tile.thread_rows):
-                at = stage * self.a_stage + (depth * tile.rows + self.my_row + i * rows) * lanes
-                with T.vectorized(0, lanes) as lane:
-                    T.buffer_store(a, self.a_tile[at + lane], [i * lanes + lane])
-            for j in range(tile.thread_columns):
-                group, r = j // lanes, j % lanes
-                at = stage * self.b_stage + (depth * lanes + r) * self.b_row
-                with T.vectorized(0, lanes) as lane:
-                    T.buffer_store(
-                        b, self.b_tile[at + (self.my_column + group * columns) * lanes + lane], [j * lanes + lane]
-                    )
-            for k in range(lanes):
-                for i in range(tile.thread_rows):
-                    for j in range(tile.thread_columns):
-                        number = i * tile.thread_columns + j
-                        T.buffer_store(sums, sums[number] + a[i * lanes + k] * b[j * lanes + k], [number])
-
-    def _store(self, sums: Any, store: Callable[..., None]) -> None:
-        gemm, tile, lanes = self.gemm, self.tile, self.gemm.lanes
-        rows, columns = tile.rows // tile.thread_rows, tile.columns // tile.thread_columns
-        extra = () if tile.splits == 1 else (self.split,)
-        for j in range(tile.thread_columns // lanes):
-            column = T.bind(self.column + (self.my_column + j * columns) * lanes)
-            for i in range(tile.thread_rows):
-                row = T.bind(self.row + self.my_row + i * rows)
-                inside = []
-                if gemm.a.rows % tile.rows:
-                    inside.append(row < gemm.a.rows)
-                if gemm.b.rows % tile.columns:
-                    inside.append(column < gemm.b.rows)
-                base = i * tile.thread_columns + j * lanes
-                with T.If(tirx.all(*inside) if inside else tirx.const(True, "bool")), T.Then():
-                    store(row, column, self.group, lambda lane, base=base: sums[base + lane], *extra)
-
-
-def _extern(function: str, *arguments: Any) -> None:
-    T.evaluate(T.call_extern("void", function, *arguments))
-
-
-def _sync() -> None:
-    T.evaluate(T.tvm_storage_sync("shared"))
+                store(row, column, self.group, lanes, value)

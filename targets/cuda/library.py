@@ -11,7 +11,7 @@ from convc.targets.cuda.compiler import compile_cuda
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.lower import Library
 
-HEADER = '#include "convc_device.cuh"\n'
+HEADERS = '#include "convc_types.cuh"\n#include "convc_device.cuh"\n'
 
 
 def write_library(library: Library, target: CudaTarget, output: Path, on_step: Callable[[str], None]) -> None:
@@ -32,4 +32,4 @@ def write_library(library: Library, target: CudaTarget, output: Path, on_step: C
 def source_of(codes: list[DeviceCode]) -> str:
     """The CUDA C++ of several kernels in one file."""
     headers = dict.fromkeys(header for code in codes for header in code.headers)
-    return "".join([*(f"#include {header}\n" for header in headers), HEADER, *(code.source for code in codes)])
+    return "".join([*(f"#include {header}\n" for header in headers), HEADERS, *(code.source for code in codes)])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ACCESS_BYTES = 16
 """The widest access of one thread to memory, on every architecture."""
 WARP = 32
+_TF32 = "tf32"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class CudaTarget:
     """Of the GPU's memory, in bytes a second."""
     clock: float
     """Cycles a second."""
+    tf32: bool = False
+    """Whether products of float32 may be rounded to TF32, which tensor cores multiply."""
 
     @property
     def kind(self) -> str:
@@ -63,7 +66,7 @@ class CudaTarget:
         """Elements of a type in the widest access of a thread: the channels of a block."""
         import numpy as np
 
-        return ACCESS_BYTES // np.dtype(dtype).itemsize
+        return ACCESS_BYTES // (2 if dtype == "bfloat16" else np.dtype(dtype).itemsize)
 
     def tvm(self) -> tvm.target.Target:
         """TVM's description of the same hardware, with a host for what splits functions in two."""
@@ -114,11 +117,14 @@ specifications by compute capability."""
 
 
 def parse_cuda(text: str) -> CudaTarget:
-    """`cuda` (this machine's GPU) or `cuda:ARCH`. Raises TargetError."""
-    kind, separator, arch = text.strip().partition(":")
-    if kind != "cuda" or (separator and arch not in _KNOWN):
-        raise TargetError(f'unknown target "{text}"; known: cuda (this machine\'s GPU), {", ".join(cuda_names())}')
-    return replace(_KNOWN[arch], name=text.strip()) if separator else _this_gpu()
+    """`cuda` (this machine's GPU) or `cuda:ARCH`, either with `+tf32`. Raises TargetError."""
+    base, *features = text.strip().split("+")
+    kind, separator, arch = base.partition(":")
+    if kind != "cuda" or (separator and arch not in _KNOWN) or set(features) - {_TF32}:
+        known = f"cuda (this machine's GPU), {', '.join(cuda_names())}, each also with +{_TF32}"
+        raise TargetError(f'unknown target "{text}"; known: {known}')
+    gpu = _KNOWN[arch] if separator else _this_gpu()
+    return replace(gpu, name=text.strip(), tf32=bool(features))
 
 
 def cuda_names() -> list[str]:
