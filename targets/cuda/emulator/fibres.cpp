@@ -17,20 +17,21 @@
 #include <unistd.h>
 #include <vector>
 
+#include "in_flight.h"
 #include "memory.h"
+#include "results.h"
 
 namespace convc_emulated {
 
 extern "C" {
-Thread *convc_thread;
-Grid convc_grid;
+Thread *emulated_thread;
+Grid emulated_grid;
 }
 
 namespace {
 
 constexpr std::size_t STACK = 256 << 10, PAGE = 4096;
 constexpr unsigned BARRIERS = 16, MOST_BLOCKS = 16, MOST_THREADS = 1024;
-constexpr int ILLEGAL_ADDRESS = 700, TIMEOUT = 702, ILLEGAL_INSTRUCTION = 715, MISALIGNED = 716, LAUNCH_FAILED = 719;
 
 struct Fibre {
     jmp_buf context;
@@ -41,7 +42,7 @@ struct Fibre {
     // Until (*word & mask) != value it waits.
     const std::uint32_t *word;
     std::uint32_t mask, value;
-    // What convc_active waits for: the lanes that are at this place.
+    // What emulated_active waits for: the lanes that are at this place.
     const void *place;
     std::uint32_t lanes;
 };
@@ -99,7 +100,7 @@ void exited(Thread &thread);
 void body() {
     for (;;) {
         while (started < threads.size()) {
-            running->thread = convc_thread = &threads[started++];
+            running->thread = emulated_thread = &threads[started++];
             launch->kernel->run(launch->parameters);
             exited(*running->thread);
         }
@@ -123,7 +124,7 @@ Fibre *fresh() {
     if (idle.empty()) {
         auto fibre = std::make_unique<Fibre>();
         void *stack = mmap(nullptr, STACK + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (stack == MAP_FAILED) convc_fail(LAUNCH_FAILED, "no memory for the stack of a thread");
+        if (stack == MAP_FAILED) emulated_fail(LAUNCH_FAILED, "no memory for the stack of a thread");
         fibre->stack = static_cast<char *>(stack);
         mprotect(stack, PAGE, PROT_NONE);
         prepare(*fibre);
@@ -170,7 +171,7 @@ bool converge() {
     Fibre *first = waiting.front();
     std::string text = "deadlock: " + std::to_string(waiting.size()) + " threads wait for what no other will do, the first is " +
                        position(*first->thread);
-    convc_fail(TIMEOUT, text.c_str());
+    emulated_fail(LAUNCH_TIMEOUT, text.c_str());
 }
 
 Fibre *choose() {
@@ -179,14 +180,14 @@ Fibre *choose() {
         if (next_ready < ready.size()) return ready[next_ready++];
         ready.clear();
         next_ready = 0;
-        if (!look() && !converge()) deadlock();
+        if (!look() && !deliver() && !converge()) deadlock();
     }
 }
 
 [[noreturn]] void enter(Fibre *fibre) {
     if (!fibre) fibre = choose();
     running = fibre;
-    convc_thread = fibre->thread;
+    emulated_thread = fibre->thread;
     if (fibre->entered) _longjmp(fibre->context, 1);
     fibre->entered = true;
     setcontext(&fibre->entry);
@@ -225,6 +226,8 @@ void open_barrier(Barrier &barrier) {
 }
 
 void exited(Thread &thread) {
+    for (const char *left : {left_by(thread), products_left_by(thread)})
+        if (left) emulated_fail(LAUNCH_FAILED, left);
     State &block = state(thread.block);
     unsigned warp = thread.number / 32;
     block.lanes[warp] &= ~(1u << thread.number % 32);
@@ -243,7 +246,7 @@ void on_signal(int number, siginfo_t *info, void *) {
     char text[200];
     const char *at = static_cast<char *>(info->si_addr);
     if (number == SIGILL) {
-        error = MISALIGNED;
+        error = MISALIGNED_ADDRESS;
         std::snprintf(text, sizeof text, "an access is not aligned to its size");
     } else if (number == SIGFPE) {
         error = LAUNCH_FAILED;
@@ -254,7 +257,7 @@ void on_signal(int number, siginfo_t *info, void *) {
     } else {
         std::snprintf(text, sizeof text, "an access to %p, outside of device memory", static_cast<const void *>(at));
     }
-    convc_fail(error, text);
+    emulated_fail(error, text);
 }
 
 constexpr int SIGNALS[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
@@ -284,7 +287,7 @@ void map_windows() {
     if (windows) return;
     std::size_t bytes = WINDOW * (MOST_BLOCKS + 1);
     void *found = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (found == MAP_FAILED) convc_fail(LAUNCH_FAILED, "no memory for the shared memory of blocks");
+    if (found == MAP_FAILED) emulated_fail(LAUNCH_FAILED, "no memory for the shared memory of blocks");
     windows = reinterpret_cast<char *>((reinterpret_cast<std::uintptr_t>(found) + WINDOW - 1) / WINDOW * WINDOW);
     for (unsigned i = 0; i < MOST_BLOCKS; ++i) mprotect(windows + (i + 1) * WINDOW - PAGE, PAGE, PROT_NONE);
 }
@@ -329,7 +332,7 @@ void end(const State &block) {
     const char *behind = block.window + RESERVED + launch->dynamic;
     // The first bytes may be used: dynamic_shared() shifts the memory by up to half a KiB.
     for (unsigned i = RESERVED / 2; i < BEHIND; ++i)
-        if (behind[i] != char(0xff)) convc_fail(ILLEGAL_ADDRESS, "a write behind the block's dynamic shared memory");
+        if (behind[i] != char(0xff)) emulated_fail(ILLEGAL_ADDRESS, "a write behind the block's dynamic shared memory");
 }
 
 void run_cluster(Index first) {
@@ -343,7 +346,10 @@ void run_cluster(Index first) {
     cluster = {};
     started = 0;
     live = unsigned(threads.size());
+    nothing_in_flight(live);
+    no_products();
     if (!_setjmp(finished)) enter(nullptr);
+    if (const char *left = left_by_cluster()) emulated_fail(LAUNCH_FAILED, left);
     for (unsigned i = 0; i < count; ++i) end(*blocks[i]);
 }
 
@@ -354,24 +360,26 @@ void run_grid() {
     for (unsigned z = 0; z < grid.z; z += step.z)
         for (unsigned y = 0; y < grid.y; y += step.y)
             for (unsigned x = 0; x < grid.x; x += step.x) run_cluster({x, y, z});
-    if (const char *broken = broken_guard()) convc_fail(ILLEGAL_ADDRESS, broken);
+    if (const char *broken = broken_guard()) emulated_fail(ILLEGAL_ADDRESS, broken);
 }
 
 }  // namespace
 
+unsigned place_of(const Thread &thread) { return unsigned(&thread - threads.data()); }
+
 extern "C" {
 
-void convc_wait(const std::uint32_t *word, std::uint32_t mask, std::uint32_t value) {
+void emulated_wait(const std::uint32_t *word, std::uint32_t mask, std::uint32_t value) {
     if ((*word & mask) != value) return;
     Fibre *self = running;
     self->word = word, self->mask = mask, self->value = value;
     pause();
 }
 
-void convc_meet(unsigned size, std::uint32_t lanes, void *record, Perform perform) {
-    State &block = state(convc_thread->block);
-    unsigned number = convc_thread->number, warp = number / size * size / 32, place = number % size;
-    if (size == 32 && !(lanes >> place & 1)) convc_fail(LAUNCH_FAILED, "a thread is not in the mask that it gives");
+void emulated_meet(unsigned size, std::uint32_t lanes, void *record, Perform perform) {
+    State &block = state(emulated_thread->block);
+    unsigned number = emulated_thread->number, warp = number / size * size / 32, place = number % size;
+    if (size == 32 && !(lanes >> place & 1)) emulated_fail(LAUNCH_FAILED, "a thread is not in the mask that it gives");
     auto &meetings = block.meetings[warp];
     std::size_t found = 0;
     while (found < meetings.size() && !(meetings[found].size == size && meetings[found].lanes == lanes)) ++found;
@@ -381,60 +389,60 @@ void convc_meet(unsigned size, std::uint32_t lanes, void *record, Perform perfor
     }
     Meeting &meeting = meetings[found];
     if (meeting.perform != perform)
-        convc_fail(LAUNCH_FAILED, "threads of one warp meet in different operations");
+        emulated_fail(LAUNCH_FAILED, "threads of one warp meet in different operations");
     std::uint32_t done = 0;
     ++meeting.arrived;
     meeting.records[place] = record;
     meeting.done[place] = &done;
-    if (!hold(block, warp, found)) convc_wait(&done, ~0u, 0);
+    if (!hold(block, warp, found)) emulated_wait(&done, ~0u, 0);
 }
 
-std::uint32_t convc_active(const void *place) {
+std::uint32_t emulated_active(const void *place) {
     Fibre *self = running;
     self->place = place;
     self->lanes = 0;
-    convc_wait(&self->lanes, ~0u, 0);
+    emulated_wait(&self->lanes, ~0u, 0);
     return self->lanes;
 }
 
-void convc_barrier(unsigned id, unsigned count, bool wait) {
-    State &block = state(convc_thread->block);
-    if (id >= BARRIERS) convc_fail(ILLEGAL_INSTRUCTION, "a block has 16 barriers");
-    if (count % 32) convc_fail(ILLEGAL_INSTRUCTION, "the threads of a barrier must be whole warps");
+void emulated_barrier(unsigned id, unsigned count, bool wait) {
+    State &block = state(emulated_thread->block);
+    if (id >= BARRIERS) emulated_fail(ILLEGAL_INSTRUCTION, "a block has 16 barriers");
+    if (count % 32) emulated_fail(ILLEGAL_INSTRUCTION, "the threads of a barrier must be whole warps");
     Barrier &barrier = block.barriers[id];
     if (barrier.arrived && barrier.count != count)
-        convc_fail(LAUNCH_FAILED, "threads arrive at one barrier with different counts");
+        emulated_fail(LAUNCH_FAILED, "threads arrive at one barrier with different counts");
     barrier.count = count;
     std::uint32_t generation = barrier.generation;
     if (++barrier.arrived >= (count ? count : block.live)) open_barrier(barrier);
-    else if (wait) convc_wait(&barrier.generation, ~0u, generation);
+    else if (wait) emulated_wait(&barrier.generation, ~0u, generation);
 }
 
-void convc_cluster_arrive() {
-    convc_thread->cluster_arrival = cluster.generation;
+void emulated_cluster_arrive() {
+    emulated_thread->cluster_arrival = cluster.generation;
     if (++cluster.arrived >= live) open_barrier(cluster);
 }
 
-void convc_cluster_wait() { convc_wait(&cluster.generation, ~0u, convc_thread->cluster_arrival); }
+void emulated_cluster_wait() { emulated_wait(&cluster.generation, ~0u, emulated_thread->cluster_arrival); }
 
-Block *convc_peer(unsigned rank) {
-    if (rank >= volume(launch->grid.cluster)) convc_fail(ILLEGAL_ADDRESS, "the cluster has no block of this rank");
+Block *emulated_peer(unsigned rank) {
+    if (rank >= volume(launch->grid.cluster)) emulated_fail(ILLEGAL_ADDRESS, "the cluster has no block of this rank");
     return blocks[rank].get();
 }
 
-void convc_fail(int error, const char *what) {
-    *report = std::string("kernel ") + launch->name + ", " + (convc_thread ? position(*convc_thread) : "") + ": " + what;
+void emulated_fail(int error, const char *what) {
+    *report = std::string("kernel ") + launch->name + ", " + (emulated_thread ? position(*emulated_thread) : "") + ": " + what;
     failure = error;
     siglongjmp(failed, 1);
 }
 
-std::uint64_t convc_shuffle(std::uint32_t lanes, int kind, std::uint64_t value, unsigned operand, unsigned width) {
+std::uint64_t emulated_shuffle(std::uint32_t lanes, int kind, std::uint64_t value, unsigned operand, unsigned width) {
     struct Record {
         std::uint64_t value, result;
         int kind;
         unsigned operand, width;
     } record = {value, ~0ull, kind, operand, width};
-    convc_meet(32, lanes, &record, [](void *const *records, unsigned) {
+    emulated_meet(32, lanes, &record, [](void *const *records, unsigned) {
         for (int lane = 0; lane < 32; ++lane) {
             auto *one = static_cast<Record *>(records[lane]);
             if (!one) continue;
@@ -452,12 +460,12 @@ std::uint64_t convc_shuffle(std::uint32_t lanes, int kind, std::uint64_t value, 
     return record.result;
 }
 
-std::uint32_t convc_ballot(std::uint32_t lanes, bool predicate) {
+std::uint32_t emulated_ballot(std::uint32_t lanes, bool predicate) {
     struct Record {
         bool predicate;
         std::uint32_t result;
     } record = {predicate, 0};
-    convc_meet(32, lanes, &record, [](void *const *records, unsigned) {
+    emulated_meet(32, lanes, &record, [](void *const *records, unsigned) {
         std::uint32_t result = 0;
         for (int lane = 0; lane < 32; ++lane)
             if (records[lane] && static_cast<Record *>(records[lane])->predicate) result |= 1u << lane;
@@ -472,8 +480,8 @@ std::uint32_t convc_ballot(std::uint32_t lanes, bool predicate) {
 int run(const Launch &asked, std::string &message) {
     launch = &asked;
     report = &message;
-    convc_grid = asked.grid;
-    convc_thread = nullptr;
+    emulated_grid = asked.grid;
+    emulated_thread = nullptr;
     Handlers handlers;
     failure = 0;
     if (!sigsetjmp(failed, 1)) {
@@ -484,7 +492,7 @@ int run(const Launch &asked, std::string &message) {
         next_ready = 0;
         for (auto &fibre : fibres) prepare(*fibre), idle.push_back(fibre.get());
     }
-    convc_thread = nullptr;
+    emulated_thread = nullptr;
     return failure;
 }
 

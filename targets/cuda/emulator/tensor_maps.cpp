@@ -1,6 +1,8 @@
 #include "tensor_maps.h"
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 namespace convc_emulated {
 
@@ -38,6 +40,62 @@ const char *encode(CUtensorMap *result, int type, unsigned rank, void *address, 
     std::memset(result, 0, sizeof *result);
     std::memcpy(static_cast<void *>(result), &map, sizeof map);
     return nullptr;
+}
+
+Tile::Tile(const TensorMap &map, const int *first) : map(map) {
+    for (unsigned i = 0; i < 5; ++i) {
+        bool present = i < map.rank;
+        at[i] = present ? first[i] : 0;
+        // The step of the innermost dimension is ignored.
+        count[i] = !present ? 1 : i ? (map.box[i] + map.steps[i] - 1u) / map.steps[i] : map.box[i];
+    }
+}
+
+unsigned Tile::bytes() const { return count[0] * count[1] * count[2] * count[3] * count[4] * map.bytes; }
+
+// Calls copy(offset in shared memory, address in global memory, first and last element inside) for each row.
+template <class Copy>
+void Tile::each_row(Copy copy) const {
+    std::uintptr_t offset = 0;
+    std::int64_t length = std::int64_t(map.shape[0]) + 1;
+    std::int64_t begin = std::clamp<std::int64_t>(-at[0], 0, count[0]), end = std::clamp<std::int64_t>(length - at[0], 0, count[0]);
+    for (unsigned row = 0, rows = bytes() / (count[0] * map.bytes); row < rows; ++row) {
+        std::int64_t place = at[0] * map.bytes;
+        bool inside = true;
+        for (unsigned i = 1, rest = row; i < map.rank; rest /= count[i], ++i) {
+            std::int64_t x = at[i] + std::int64_t(rest % count[i]) * map.steps[i];
+            inside &= x >= 0 && x <= std::int64_t(map.shape[i]);
+            place += x * std::int64_t(map.strides[i - 1]);
+        }
+        copy(offset, map.address + place, inside ? begin : 0, inside ? std::max(begin, end) : 0);
+        offset += count[0] * map.bytes;
+    }
+}
+
+// Rows are multiples of 16 bytes, the unit of swizzles.
+constexpr unsigned UNIT = 16;
+
+void Tile::load(char *shared) const {
+    std::vector<char> row(count[0] * map.bytes);
+    each_row([&](std::uintptr_t offset, const char *global, std::int64_t begin, std::int64_t end) {
+        std::fill(row.begin(), row.end(), 0);
+        std::memcpy(row.data() + begin * map.bytes, global + begin * map.bytes, std::size_t(end - begin) * map.bytes);
+        for (unsigned i = 0; i < row.size(); i += UNIT) {
+            auto to = swizzled(reinterpret_cast<std::uintptr_t>(shared) + offset + i, map.swizzle);
+            std::memcpy(reinterpret_cast<char *>(to), row.data() + i, UNIT);
+        }
+    });
+}
+
+void Tile::store(const char *shared) const {
+    std::vector<char> row(count[0] * map.bytes);
+    each_row([&](std::uintptr_t offset, char *global, std::int64_t begin, std::int64_t end) {
+        for (unsigned i = 0; i < row.size(); i += UNIT) {
+            auto from = swizzled(reinterpret_cast<std::uintptr_t>(shared) + offset + i, map.swizzle);
+            std::memcpy(row.data() + i, reinterpret_cast<const char *>(from), UNIT);
+        }
+        std::memcpy(global + begin * map.bytes, row.data() + begin * map.bytes, std::size_t(end - begin) * map.bytes);
+    });
 }
 
 }  // namespace convc_emulated

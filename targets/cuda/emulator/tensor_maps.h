@@ -22,4 +22,29 @@ const char *encode(CUtensorMap *map, int type, unsigned rank, void *address, con
                    const std::uint64_t *strides, const unsigned *box, const unsigned *steps, int interleave, int swizzle,
                    int fill);
 
+// A tile of a tensor by its map, between global and shared memory.
+class Tile {
+public:
+    // `at`: its first element, innermost dimension first.
+    Tile(const TensorMap &map, const int *at);
+    // Of shared memory.
+    unsigned bytes() const;
+    // What lies outside of the tensor is loaded as zeros and not stored.
+    void load(char *shared) const;
+    void store(const char *shared) const;
+
+private:
+    TensorMap map;
+    std::int64_t at[5];
+    unsigned count[5];  // elements in each dimension
+
+    template <class Copy>
+    void each_row(Copy copy) const;
+};
+
+// Where in shared memory a byte of a swizzled tile is; the mode is as cuTensorMapEncodeTiled counts: none, 32, 64, 128 B.
+inline std::uintptr_t swizzled(std::uintptr_t address, unsigned mode) {
+    return address ^ ((address >> 7 & ((1u << mode) - 1)) << 4);
+}
+
 }  // namespace convc_emulated

@@ -30,22 +30,22 @@ namespace convc_emulated {
 template <class T>
 inline T *dynamic_shared() {
     unsigned offset = __start_convc_shared != __stop_convc_shared && alignof(T) < RESERVED ? alignof(T) : 0;
-    return reinterpret_cast<T *>(convc_thread->block->window + RESERVED + offset);
+    return reinterpret_cast<T *>(emulated_thread->block->window + RESERVED + offset);
 }
 
 // A device's address of a place in shared memory, and the place that has an address.
 inline std::uint32_t shared_address(const void *place) {
     const char *at = static_cast<const char *>(place);
     if (at >= __start_convc_shared && at < __stop_convc_shared) return STATIC_WINDOW + (at - __start_convc_shared);
-    std::ptrdiff_t offset = at - convc_thread->block->window;
-    if (offset < 0 || offset >= WINDOW) convc_fail(717, "an address outside of shared memory is used as one inside");
+    std::ptrdiff_t offset = at - emulated_thread->block->window;
+    if (offset < 0 || offset >= WINDOW) emulated_fail(717, "an address outside of shared memory is used as one inside");
     return std::uint32_t(offset);
 }
 
 inline void *shared_place(std::uint32_t address) {
     if (address >= STATIC_WINDOW) return __start_convc_shared + (address - STATIC_WINDOW);
-    if (address < CLUSTER_WINDOWS) return convc_thread->block->window + address;
-    return convc_peer((address - CLUSTER_WINDOWS) / WINDOW)->window + address % WINDOW;
+    if (address < CLUSTER_WINDOWS) return emulated_thread->block->window + address;
+    return emulated_peer((address - CLUSTER_WINDOWS) / WINDOW)->window + address % WINDOW;
 }
 
 template <class T>
@@ -53,7 +53,7 @@ T shuffle(unsigned lanes, Shuffle kind, T value, unsigned operand, unsigned widt
     static_assert(sizeof(T) <= 8);
     std::uint64_t bits = 0;
     std::memcpy(&bits, &value, sizeof(T));
-    bits = convc_shuffle(lanes, kind, bits, operand, width);
+    bits = emulated_shuffle(lanes, kind, bits, operand, width);
     std::memcpy(static_cast<void *>(&value), &bits, sizeof(T));
     return value;
 }
@@ -86,10 +86,10 @@ Parameters<std::remove_const_t<A>...> parameters(void (*)(A...));
         decltype(::convc_emulated::parameters(name))::run<name>, decltype(::convc_emulated::parameters(name))::count, \
         decltype(::convc_emulated::parameters(name))::sizes, decltype(::convc_emulated::parameters(name))::pointers};
 
-#define threadIdx (::convc_emulated::convc_thread->index)
-#define blockIdx (::convc_emulated::convc_thread->block->index)
-#define blockDim (::convc_emulated::convc_grid.threads)
-#define gridDim (::convc_emulated::convc_grid.blocks)
+#define threadIdx (::convc_emulated::emulated_thread->index)
+#define blockIdx (::convc_emulated::emulated_thread->block->index)
+#define blockDim (::convc_emulated::emulated_grid.threads)
+#define gridDim (::convc_emulated::emulated_grid.blocks)
 #define warpSize 32
 
 #include "vectors.h"

@@ -1,0 +1,166 @@
+// Products that the four warps of a warpgroup issue together: wgmma.mma_async. They are computed when wait_group says
+// that they must be there: accumulators that are read, or operands that are written, too early show.
+#include <deque>
+#include <utility>
+#include <vector>
+
+#include "in_flight.h"
+#include "numbers.h"
+#include "results.h"
+#include "tensor_maps.h"
+
+namespace convc_emulated {
+
+namespace {
+
+constexpr unsigned M = 64, MOST_N = 256, K = 16, THREADS = 128;
+
+// A matrix of rows x 32 bytes in shared memory, each row contiguous in k ("K-major").
+struct Operand {
+    std::uintptr_t window;
+    std::uint64_t descriptor;
+
+    static std::uint32_t field(std::uint64_t bits, unsigned at) { return std::uint32_t(bits >> at & 0x3fff) << 4; }
+
+    // Of the 16 bytes `unit` of a row.
+    std::uintptr_t address(unsigned row, unsigned unit) const {
+        constexpr unsigned MODES[] = {0, 3, 2, 1};  // of the descriptor: none, 128, 64, 32 B
+        std::uint32_t start = field(descriptor, 0), leading = field(descriptor, 16), stride = field(descriptor, 32);
+        unsigned mode = MODES[descriptor >> 62];
+        std::uintptr_t at = window + start + row / 8 * stride;
+        if (!mode) return at + row % 8 * 16 + unit * leading;
+        return swizzled(at + row % 8 * (16u << mode) + unit * 16, mode);
+    }
+
+    void read(unsigned rows, Number number, float (*to)[K]) const {
+        if (descriptor >> 49 & 7) emulated_fail(NOT_SUPPORTED, "matrix descriptors with a base offset are not emulated");
+        for (unsigned row = 0; row < rows; ++row)
+            for (unsigned unit = 0; unit < 2; ++unit) {
+                std::uintptr_t from = address(row, unit);
+                if (from % WINDOW + 16 > WINDOW || from < window || from >= window + WINDOW)
+                    emulated_fail(ILLEGAL_ADDRESS, "a matrix descriptor leaves shared memory");
+                const auto *bytes = reinterpret_cast<const char *>(from);
+                for (unsigned i = 0; i < (number == TF32 ? 4 : 8); ++i) {
+                    if (number == TF32) {
+                        std::uint32_t bits;
+                        std::memcpy(&bits, bytes + i * 4, 4);
+                        to[row][unit * 4 + i] = tf32(bits);
+                    } else {
+                        std::uint16_t bits;
+                        std::memcpy(&bits, bytes + i * 2, 2);
+                        to[row][unit * 8 + i] = narrow(bits, number);
+                    }
+                }
+            }
+    }
+};
+
+struct Product {
+    Operand a, b;
+    unsigned n;
+    Number number;
+    bool accumulate;
+    float *d[THREADS];
+
+    void compute() const {
+        static float left[M][K], right[MOST_N][K], transposed[K][MOST_N], sums[MOST_N];
+        a.read(M, number, left);
+        b.read(n, number, right);
+        unsigned depth = number == TF32 ? 8 : 16;
+        for (unsigned k = 0; k < depth; ++k)
+            for (unsigned j = 0; j < n; ++j) transposed[k][j] = right[j][k];
+        for (unsigned row = 0; row < M; ++row) {
+            for (unsigned j = 0; j < n; ++j) sums[j] = 0;
+            for (unsigned k = 0; k < depth; ++k)
+                for (unsigned j = 0; j < n; ++j) sums[j] += left[row][k] * transposed[k][j];
+            // Each warp has 16 rows, a lane two of them: two neighbours in every 8 columns.
+            for (unsigned j = 0; j < n; ++j) {
+                unsigned thread = row / 16 * 32 + row % 8 * 4 + j % 8 / 2;
+                float &out = d[thread][j / 8 * 4 + row % 16 / 8 * 2 + j % 2];
+                out = accumulate ? out + sums[j] : sums[j];
+            }
+        }
+    }
+};
+
+struct Warpgroup {
+    bool fenced = false;
+    std::vector<Product> open;
+    std::deque<std::vector<Product>> committed;
+};
+
+constexpr unsigned OF_A_BLOCK = 1024 / THREADS, MOST_BLOCKS = 16;
+Warpgroup warpgroups[OF_A_BLOCK * MOST_BLOCKS];
+
+Warpgroup &group_of(const Thread &thread) {
+    return warpgroups[thread.block->rank * OF_A_BLOCK + thread.number / THREADS];
+}
+
+struct Record {
+    const Thread *thread;
+    float *d;
+    std::uint64_t a, b;
+    unsigned n;
+    Number number;
+    bool accumulate;
+};
+
+const Record &record(void *const *records, unsigned i) {
+    if (!records[i]) emulated_fail(LAUNCH_FAILED, "wgmma needs all 128 threads of the warpgroup");
+    return *static_cast<const Record *>(records[i]);
+}
+
+}  // namespace
+
+void no_products() {
+    for (Warpgroup &group : warpgroups) group = {};
+}
+
+const char *products_left_by(const Thread &thread) {
+    const Warpgroup &group = group_of(thread);
+    return group.open.empty() && group.committed.empty() ? nullptr : "the thread ends before its products (wgmma) are there";
+}
+
+extern "C" {
+
+void emulated_wgmma_fence() { group_of(*emulated_thread).fenced = true; }
+
+void emulated_wgmma(float *d, std::uint64_t a, std::uint64_t b, unsigned n, Number number, bool accumulate) {
+    if (!group_of(*emulated_thread).fenced) emulated_fail(LAUNCH_FAILED, "wgmma.fence must come before the first product");
+    Record mine = {emulated_thread, d, a, b, n, number, accumulate};
+    emulated_meet(THREADS, ~0u, &mine, [](void *const *records, unsigned) {
+        const Record &first = record(records, 0);
+        auto window = reinterpret_cast<std::uintptr_t>(first.thread->block->window);
+        Product product = {{window, first.a}, {window, first.b}, first.n, first.number, first.accumulate, {}};
+        for (unsigned i = 0; i < THREADS; ++i) {
+            const Record &one = record(records, i);
+            if (one.a != first.a || one.b != first.b || one.n != first.n)
+                emulated_fail(LAUNCH_FAILED, "threads of a warpgroup ask for different products");
+            product.d[i] = one.d;
+        }
+        group_of(*first.thread).open.push_back(product);
+    });
+}
+
+void emulated_wgmma_commit() {
+    Record mine = {emulated_thread, nullptr, 0, 0, 0, F16, false};
+    emulated_meet(THREADS, ~0u, &mine, [](void *const *records, unsigned) {
+        Warpgroup &group = group_of(*record(records, 0).thread);
+        group.committed.push_back(std::move(group.open));
+        group.open.clear();
+    });
+}
+
+void emulated_wgmma_wait(unsigned pending) {
+    Record mine = {emulated_thread, nullptr, 0, 0, pending, F16, false};
+    emulated_meet(THREADS, ~0u, &mine, [](void *const *records, unsigned) {
+        const Record &first = record(records, 0);
+        Warpgroup &group = group_of(*first.thread);
+        for (; group.committed.size() > first.n; group.committed.pop_front())
+            for (const Product &product : group.committed.front()) product.compute();
+    });
+}
+
+}  // extern "C"
+
+}  // namespace convc_emulated
