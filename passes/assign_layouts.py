@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from math import prod
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.dialects.builtin import ModuleOp, bf16, f16, f32
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from convc.ir.attributes import element_type, layout_of, shape_of, with_layout
 from convc.ir.data import (
     BroadcastOp,
+    CastOp,
     ConcatOp,
     PadOp,
     RelayoutOp,
@@ -37,6 +38,7 @@ from convc.ir.layout import Layout, blocked_activation, blocked_weight, chunked_
 from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp, PoolOp, ReduceOp
 from convc.passes.rewriting import main_block, set_type
 
+_FLOATS = (f32, f16, bf16)
 _STREAM = 8
 """Vectors of sums that hide the latency of the multiply-adds: two begin each cycle and take four."""
 
@@ -69,7 +71,7 @@ class AssignLayouts(ModulePass):
 def _decide(kernel: KernelOp, blocked: set[SSAValue], block: int) -> bool:
     """Whether a kernel computes in blocks, knowing which values before it are."""
     values = [*kernel.outputs, *(v for op in kernel.ops for v in op.results)]
-    if any(element_type(value) != f32 for value in values) or len(shape_of(kernel.yielded[0])) not in (3, 4, 5):
+    if any(element_type(value) not in _FLOATS for value in values) or len(shape_of(kernel.yielded[0])) not in (3, 4, 5):
         return False
     anchor = kernel.anchor
     if isinstance(anchor, ConvOp | ConvTransposeOp):
@@ -99,7 +101,7 @@ def _indifferent(op: Operation, block: int) -> bool:
     """Whether an operation is as good in blocks: it keeps to its channel, or moves whole blocks."""
     rank = len(shape_of(op.results[0]))
     match op:
-        case ElementwiseOp() | BroadcastOp():
+        case ElementwiseOp() | BroadcastOp() | CastOp():
             return rank >= 3
         case PoolOp():
             return True
@@ -139,8 +141,10 @@ def _retype(kernel: KernelOp, block: int, chunks: bool) -> None:
     anchor = kernel.anchor
     if isinstance(anchor, ConvOp | ConvTransposeOp):
         layouts.update(_convolution_layouts(anchor, rank, block, chunks))
+        # What is converted as it is read lies as the anchor wants it.
+        layouts.update({op.x: layouts[op.result] for op in kernel.ops if isinstance(op, CastOp)})
     for each, layout in layouts.items():
-        if element_type(each) == f32:
+        if element_type(each) in _FLOATS:
             set_type(each, with_layout(each.type, layout))
     for result, yielded in zip(kernel.outputs, kernel.yielded, strict=True):
         set_type(result, yielded.type)

@@ -12,8 +12,9 @@ import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 from xdsl.ir import OpResult, SSAValue
 
-from convc.ir.attributes import layout_of, physical_shape, shape_of
+from convc.ir.attributes import element_type, layout_of, physical_shape, shape_of
 from convc.ir.data import CastOp
+from convc.ir.dtypes import to_numpy
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block, chunked_weight
 from convc.ir.neural import ConvOp
@@ -22,7 +23,6 @@ from convc.targets.cuda.cores import Tile
 from convc.targets.cuda.gemm import Gemm, Operand
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.tiling import DTYPES, Problem, tiles, uses_tensor_cores
-from convc.targets.emit import dtype_of
 from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.flat import unravelled
 from convc.targets.template import Config
@@ -40,10 +40,10 @@ class ImplicitGemm:
             return False
         block, rank = channel_block(layout_of(op.result)), len(shape_of(op.x))
         x, w = source(kernel, op.x), source(kernel, op.w)
-        if x is None or w is None or dtype_of(x) != dtype_of(w) or dtype_of(x) not in DTYPES:
+        if x is None or w is None or type_of(x) != type_of(w) or type_of(x) not in DTYPES:
             return False
         return (
-            block == target.lanes(dtype_of(x))
+            block == target.lanes(type_of(x))
             and channel_block(layout_of(x)) == block
             and layout_of(w) == chunked_weight(rank, block)
         )
@@ -54,11 +54,16 @@ class ImplicitGemm:
         x, group = source(kernel, op.x), op.group.value.data
         assert x is not None
         rows, columns = shape_of(op.result)[0] * prod(shape_of(op.result)[2:]), shape_of(op.w)[0] // group
-        chunks = -(-shape_of(op.w)[1] // target.lanes(dtype_of(x))) * prod(shape_of(op.w)[2:])
-        return [vars(tile) for tile in tiles(Problem(rows, columns, group, chunks, dtype_of(x)), target)]
+        chunks = -(-shape_of(op.w)[1] // target.lanes(type_of(x))) * prod(shape_of(op.w)[2:])
+        return [vars(tile) for tile in tiles(Problem(rows, columns, group, chunks, type_of(x)), target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
         return build(lambda: _gemm(BufferEmitter(kernel), target).emit(Tile(**config)))
+
+
+def type_of(value: SSAValue) -> str:
+    """The element type of a value by its own name, whatever it is stored as."""
+    return str(to_numpy(element_type(value)))
 
 
 def source(kernel: KernelOp, value: SSAValue) -> SSAValue | None:
@@ -122,9 +127,10 @@ def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
     return Gemm(
         a=Operand(rows, place, input_chunk, flat_x),
         b=Operand(outputs, lambda column: column, weight_chunk, flat_w),
+        columns=-(-outputs // block) * block,
         chunks=inputs * taps,
         groups=group,
-        dtype=dtype_of(x),
-        tensor_cores=uses_tensor_cores(dtype_of(x), target),
+        dtype=type_of(x),
+        tensor_cores=uses_tensor_cores(type_of(x), target),
         store=store,
     )

@@ -12,6 +12,7 @@ import numpy as np
 import tvm.script.ir_builder.tirx as T
 
 from convc.targets.cuda.target import ACCESS_BYTES, WARP
+from convc.targets.lets import opaque
 
 _FMA_LANES = 4
 _PAD = 8
@@ -134,9 +135,14 @@ class MmaCore:
     def __init__(self, tile: Tile, thread: Any, dtype: str) -> None:
         self.tile = tile
         self._instruction = f"convc_mma_{_MMA[dtype]}"
-        self._lanes = ACCESS_BYTES // (2 if dtype == "bfloat16" else np.dtype(dtype).itemsize)
-        self.a = T.alloc_buffer([tile.stages * tile.depth * tile.rows * self._lanes], dtype, scope="shared.dyn")
-        self.b = T.alloc_buffer([tile.stages * tile.depth * tile.columns * self._lanes], dtype, scope="shared.dyn")
+        stored = "uint16" if dtype == "bfloat16" else dtype
+        self._lanes = ACCESS_BYTES // np.dtype(stored).itemsize
+        self.a = T.alloc_buffer([tile.stages * tile.depth * tile.rows * self._lanes], stored, scope="shared.dyn")
+        self.b = T.alloc_buffer([tile.stages * tile.depth * tile.columns * self._lanes], stored, scope="shared.dyn")
+        # TVM places only those buffers that it sees an access to, and sees none in the arguments of a function.
+        with T.If(opaque(thread) < 0), T.Then():
+            for buffer in (self.a, self.b):
+                T.buffer_store(buffer, T.cast(0, stored), [0])
         self._fragments = (tile.part_rows // _MMA_ROWS, tile.part_columns // _MMA_COLUMNS)
         self._sums = _zeros(prod(self._fragments) * 4)
         warp, warp_rows = thread // WARP, tile.rows // tile.part_rows

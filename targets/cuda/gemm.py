@@ -3,9 +3,10 @@
     y[row, column] = sum over chunk, i of a[row, chunk, i] * b[column, chunk, i]
 
 Both operands are seen as chunks of neighbouring elements along the axis that is summed over, 16 bytes each: what a
-thread copies at once. A block of threads computes a tile of rows and columns. The chunks that it needs next travel from memory
-to shared memory while it multiplies those that have arrived, in a ring of stages (CUTLASS, "Efficient GEMM in CUDA").
-Where there are too few tiles to fill the GPU, several blocks share the chunks of one, and a second launch adds up.
+thread copies at once. A block of threads computes a tile of rows and columns. The chunks that it needs next travel from
+memory to shared memory while it multiplies those that have arrived, in a ring of stages (CUTLASS, "Efficient GEMM in
+CUDA"). Where there are too few tiles to fill the GPU, several blocks share the chunks of one, and a second launch adds
+up.
 """
 
 from __future__ import annotations
@@ -43,11 +44,13 @@ of the lane."""
 
 @dataclass
 class Gemm:
-    """A product of operands of type `dtype`, `chunks` of them to sum over, for each of some groups. `tensor_cores`:
+    """A product of operands of type `dtype`, `chunks` of them to sum over, for each of some groups. `columns` are
+    written, of which those beyond b's rows are padding; they are a multiple of the lanes of a chunk. `tensor_cores`:
     whether matrix instructions may compute it, which round float32 to TF32."""
 
     a: Operand
     b: Operand
+    columns: int
     chunks: int
     groups: int
     dtype: str
@@ -59,7 +62,7 @@ class Gemm:
         if tile.splits == 1:
             self._tiles(tile, lambda split: self.store)
             return
-        columns = -(-self.b.rows // _SUM_LANES) * _SUM_LANES
+        columns = self.columns
         partial = T.alloc_buffer([tile.splits * self.groups * self.a.rows * columns], "float32")
 
         def at(split: Any, row: Any, column: Any, group: Any) -> Any:
@@ -92,7 +95,7 @@ class Gemm:
                 self.store(row, column, group, _SUM_LANES, lambda lane: total[lane])
 
     def _tiles(self, tile: Tile, store: Callable[[Any], Store]) -> None:
-        row_tiles, column_tiles = -(-self.a.rows // tile.rows), -(-self.b.rows // tile.columns)
+        row_tiles, column_tiles = -(-self.a.rows // tile.rows), -(-self.columns // tile.columns)
         with (
             T.thread_binding(0, row_tiles, thread="blockIdx.x") as row_tile,
             T.thread_binding(0, column_tiles, thread="blockIdx.y") as column_tile,
@@ -191,8 +194,8 @@ class _Block:
             inside = []
             if gemm.a.rows % tile.rows:
                 inside.append(row < gemm.a.rows)
-            if gemm.b.rows % tile.columns:
-                inside.append(column < gemm.b.rows)
+            if gemm.columns % tile.columns:
+                inside.append(column < gemm.columns)
             if inside:
                 with T.If(tirx.all(*inside)), T.Then():
                     store(row, column, self.group, lanes, value)

@@ -9,6 +9,15 @@
 #include "convc_emulated.cuh"
 #else
 
+#ifdef __CUDACC_RTC__
+// As cuda.h, which NVRTC cannot read, has it.
+struct __align__(64) CUtensorMap {
+    unsigned long long opaque[16];
+};
+#else
+#include <cuda.h>
+#endif
+
 #define CONVC_DEVICE __device__ __forceinline__
 
 typedef unsigned int convc_u32;
@@ -128,6 +137,7 @@ CONVC_DEVICE void convc_prefetch_tensormap(const void *map) {
 // What threads wrote to shared memory becomes visible to TMA and wgmma.
 CONVC_DEVICE void convc_fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+// Operand %2 of a store stands for the mbarrier that it does not have.
 #define CONVC_TMA(rank, places, at, values, ranks_at)                                                              \
     CONVC_DEVICE void convc_tma_load_##rank##d(void *shared, const void *map, void *barrier, places) {             \
         asm volatile("cp.async.bulk.tensor." #rank "d.shared::cluster.global.mbarrier::complete_tx::bytes"         \
@@ -246,7 +256,6 @@ CONVC_DEVICE convc_u32 convc_pack_bf16x2(float a, float b) {
 
 #endif  // CONVC_EMULATED
 
-// convc_wgmma_m64nNk16_f16, _bf16 and convc_wgmma_m64nNk8_tf32 for N = 8, 16, ..., 256, from wgmma.py.
 #include "convc_wgmma.cuh"
 
 // What wgmma is told of a matrix in shared memory whose rows are contiguous in k. Without swizzle it consists of

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from convc.ir.data import CastOp
+from convc.ir.dtypes import from_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.layout import chunked_weight
@@ -14,17 +16,26 @@ from convc.targets.cuda.target import parse_cuda
 SM_90 = "cuda:sm_90a"
 
 
-def conv(build_kernel, x, outputs, window, *, group=1, bias=True, residual=False, **geometry):
-    """A kernel of a convolution, its bias, a residual sum and a ReLU."""
-    rank = len(x)
-    layout = "NC" + "DHW"[5 - rank :] + "4c"
-    weight = ((outputs, x[1] // group, *window), "float32", str(chunked_weight(rank, 4)))
-    operands = [(x, "float32", layout), weight, *([((outputs,), "float32", "O4o")] if bias else [])]
+def conv(build_kernel, x, outputs, window, *, dtype="float32", group=1, **geometry):
+    """A kernel of a convolution, its bias, a residual sum and a ReLU; tensors of a narrower type are converted."""
+    rank, block = len(x), 4 if dtype == "float32" else 8
+    layout = "NC" + "DHW"[5 - rank :] + f"{block}c"
+    weight = ((outputs, x[1] // group, *window), dtype, str(chunked_weight(rank, block)))
 
-    def body(x, w, b=None):
-        op = ConvOp(x, w, b, group=group, **geometry)
-        return ElementwiseOp(Fn.RELU, op.result).result
+    def sums(x, w, b):
+        return ConvOp(x, w, b, group=group, **geometry).result
 
+    def wide(value):
+        return value if dtype == "float32" else CastOp(value, from_numpy("float32")).result
+
+    def body(x, w, b, r):
+        total = ElementwiseOp(Fn.ADD, sums(wide(x), wide(w), b), wide(r)).result
+        result = ElementwiseOp(Fn.RELU, total).result
+        return result if dtype == "float32" else CastOp(result, from_numpy(dtype)).result
+
+    probe = build_kernel([(x, "float32"), (weight[0], "float32"), ((outputs,), "float32")], sums)
+    shape = probe.outputs[0].type.get_shape()
+    operands = [(x, dtype, layout), weight, ((outputs,), "float32", f"O{block}o"), (shape, dtype, layout)]
     return build_kernel(operands, body, layout)
 
 
@@ -43,17 +54,33 @@ SHAPES = {
     "1-D": ((1, 12, 37), 24, (5,), {"pads": (2, 2)}),
     "3-D": ((1, 8, 5, 6, 7), 16, (3, 3, 3), {"pads": (1, 1, 1, 1, 1, 1)}),
 }
+TOLERANCES = {"float32": 1e-5, "float16": 1e-3, "bfloat16": 8e-3, "tf32": 2e-3}
+"""max|diff| / max|ref|: half a unit in the last place of the result's type, and what sums of rounded numbers come to."""
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("name", SHAPES)
-def test_shapes(name, build_kernel, check):
+def test_shapes(name, dtype, build_kernel, check):
     x, outputs, window, rest = SHAPES[name]
-    check(conv(build_kernel, x, outputs, window, **rest), ImplicitGemm(), target=SM_90)
+    kernel = conv(build_kernel, x, outputs, window, dtype=dtype, **rest)
+    check(kernel, ImplicitGemm(), target=SM_90, tolerance=TOLERANCES[dtype])
 
 
-@pytest.mark.parametrize("number", range(6))
-def test_tiles(number, build_kernel, check):
+@pytest.mark.parametrize("dtype", ["bfloat16", "tf32"])
+@pytest.mark.parametrize("name", ["3x3", "odd channels"])
+def test_other_types(name, dtype, build_kernel, check):
+    x, outputs, window, rest = SHAPES[name]
+    stored = "float32" if dtype == "tf32" else dtype
+    kernel = conv(build_kernel, x, outputs, window, dtype=stored, **rest)
+    target = SM_90 + "+tf32" if dtype == "tf32" else SM_90
+    check(kernel, ImplicitGemm(), target=target, tolerance=TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("number", range(5))
+def test_tiles(number, dtype, build_kernel, check):
     """Every so-many-th tile of a problem, those with split sums among them."""
-    kernel = conv(build_kernel, (1, 64, 12, 11), 72, (3, 3), pads=(1, 1, 1, 1))
+    kernel = conv(build_kernel, (1, 64, 12, 11), 72, (3, 3), dtype=dtype, pads=(1, 1, 1, 1))
     candidates = ImplicitGemm().candidates(kernel, parse_cuda(SM_90))
-    check(kernel, ImplicitGemm(), target=SM_90, config=candidates[number * len(candidates) // 6])
+    config = candidates[number * len(candidates) // 5]
+    check(kernel, ImplicitGemm(), target=SM_90, config=config, tolerance=TOLERANCES[dtype])
