@@ -3,6 +3,7 @@
     import    ONNX -> a module of graph operations, its weights in the store beside it
     simplify  canonical forms, constants folded, batch-norms and scales folded into convolutions
     fuse      every operation into a kernel, with what it can share registers with; few outputs by sums of taps
+    narrow    what travels between kernels into 16 bits, if that is the precision
     layouts   channels in blocks of a vector, weights packed at compile time
     select    a schedule template and its configuration for each kernel
     lower     where every operand lies, a scheduled function for each distinct kernel
@@ -40,35 +41,53 @@ Shapes: TypeAlias = Mapping[str, Sequence[int]]
 Constants: TypeAlias = "Mapping[str, np.ndarray]"
 
 
-def phases(level: int, target: AnyTarget, choices: str = "") -> list[tuple[str, str]]:
-    """(phase, passes as `convc opt -p` takes them) of an optimisation level, in order. `choices` are the options that
-    let passes choose by measurements."""
+def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str = "") -> list[tuple[str, str]]:
+    """(phase, passes as `convc opt -p` takes them) of an optimisation level and a precision (`--precision`), in order.
+    `choices` are the options that let passes choose by measurements."""
+    storage = _STORAGE.get(precision, "float32")
+    block = f"channel_block={target.lanes(storage)}"
+    algorithms, taps, weights = "", "", " weights=chunks"
+    if target.kind == "cpu":
+        algorithms = f'choose-algorithms{{target="{target.name}"{choices}}},'
+        taps, weights = f"sum-taps{{{block}}},", ""
     simplify = "canonicalise,recognise-activations,fold-pads,fold-batch-norm,fold-conv-scale,canonicalise"
-    algorithms = f'choose-algorithms{{target="{target.name}"{choices}}},' if target.kind == "cpu" else ""
-    taps = f"sum-taps{{channel_block={target.lanes()}}}," if target.kind == "cpu" else ""
-    weights = "blocks" if target.kind == "cpu" else "chunks"
-    layouts = (
-        f"assign-layouts{{channel_block={target.lanes()} weights={weights}}},{algorithms}"
-        "prepack-weights,outline-relayouts,find-views"
-    )
+    fuse = f"fuse{{{block}}}" if level >= 2 else "fuse{mode=single}"
+    layouts = f"assign-layouts{{{block}{weights}}},{algorithms}prepack-weights,outline-relayouts,find-views"
     choices = choices if level >= 3 else " template=generic"
-    fuse = f"fuse{{channel_block={target.lanes()}}}" if level >= 2 else "fuse{mode=single}"
     return [
         *([("simplify", simplify)] if level >= 1 else []),
         ("fuse", f"{taps}{fuse}" if level >= 3 else fuse),
+        *([("narrow", f"narrow{{storage={storage}}}")] if storage != "float32" else []),
         *([("layouts", layouts)] if level >= 3 else []),
         ("select", f'select{{target="{target.name}"{choices}}}'),
     ]
 
 
+def target_in(target: AnyTarget, precision: str) -> AnyTarget:
+    """The target that computes in a precision. Raises TargetError where there is none such."""
+    from convc.targets.target import Target, TargetError
+
+    if precision == "fp32":
+        return target
+    if isinstance(target, Target):
+        raise TargetError(f"--precision {precision}: only a GPU computes in it, the target is {target.name}")
+    return target.with_tf32() if precision == "tf32" else target
+
+
+_STORAGE = {"fp16": "float16", "bf16": "bfloat16"}
+"""What lies in memory between kernels in a precision other than float32."""
+
+
 @dataclass
 class Build:
-    """One build. `threads` is what the artifact runs on unless told otherwise; `accept` is given the finished folder
-    before it gets its name, and may raise; `times` are the seconds that each phase took. Kernels are computed as was
-    `measured` to be fastest on so many threads, if `database` (None: the user's) or what convc ships knows of them."""
+    """One build. `precision` is `--precision`. `threads` is what the artifact runs on unless told otherwise; `accept`
+    is given the finished folder before it gets its name, and may raise; `times` are the seconds that each phase took.
+    Kernels are computed as was `measured` to be fastest on so many threads, if `database` (None: the user's) or what
+    convc ships knows of them."""
 
     target: AnyTarget
     level: int = 3
+    precision: str = "fp32"
     threads: int | None = None
     dump: Path | None = None
     on_phase: Callable[[str], None] = lambda phase: None
@@ -79,6 +98,9 @@ class Build:
     notes: list[str] = field(default_factory=list)
     """What the user should know of how the modules were made, in one line each."""
     _dumped: int = 0
+
+    def __post_init__(self) -> None:
+        self.target = target_in(self.target, self.precision)
 
     def run(
         self,
@@ -108,7 +130,7 @@ class Build:
                 self._compile(library, programs, folder)
             with self._phase("write"):
                 write_tensors(folder / WEIGHTS, library.weights, library.weight_bytes)
-                write_manifest(folder, describe(library, programs, self.level, self.threads))
+                write_manifest(folder, describe(library, programs, self.level, self.precision, self.threads))
             del modules, library, programs  # and their weights, unless a caller keeps them: `accept` loads them again
             if self.accept is not None:
                 with self._phase("verify"):
@@ -126,7 +148,7 @@ class Build:
             module = import_model(model, context, shapes, constants)
             self.notes += [note for note in context.notes if note not in self.notes]
             self._dump("import", module, context)
-        for phase, passes in phases(self.level, self.target, self._choices()):
+        for phase, passes in phases(self.level, self.target, self.precision, self._choices()):
             with self._phase(phase):
                 pipeline(passes).apply(context, module)
                 module.verify()

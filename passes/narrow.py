@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.dialects.builtin import ModuleOp, TensorType, f32
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Attribute, Block, BlockArgument, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
@@ -131,7 +131,7 @@ class _Narrowing:
     def _is_narrow(self, value: SSAValue) -> bool:
         return element_type(value) == self.storage
 
-    def _narrowed(self, value: SSAValue) -> Attribute:
+    def _narrowed(self, value: SSAValue) -> TensorType:
         return tensor(self.storage, shape_of(value), layout_of(value))
 
 

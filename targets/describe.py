@@ -13,7 +13,9 @@ from convc.ir.signature import Signature
 from convc.targets.lower import Library, Program
 
 
-def describe(library: Library, programs: Sequence[Program], level: int, threads: int | None) -> dict[str, Any]:
+def describe(
+    library: Library, programs: Sequence[Program], level: int, precision: str, threads: int | None
+) -> dict[str, Any]:
     """The manifest of an artifact, but for the digests of its files."""
     return {
         "format": FORMAT,
@@ -21,6 +23,7 @@ def describe(library: Library, programs: Sequence[Program], level: int, threads:
         "tvm": tvm.__version__,
         "target": library.target.to_dict(),
         "level": level,
+        "precision": precision,
         "threads": threads,
         "weight_bytes": library.weight_bytes,
         "variants": [_variant(program) for program in programs],

@@ -53,6 +53,13 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     add_shape(parser)
     parser.add_argument(
+        "--precision",
+        choices=("fp32", "tf32", "fp16", "bf16"),
+        default="fp32",
+        help="on a GPU: tf32 rounds the factors of products; fp16 and bf16 also what lies in memory between kernels; "
+        "sums are float32 always (default fp32: nothing is rounded)",
+    )
+    parser.add_argument(
         "-O",
         dest="level",
         type=int,

@@ -98,7 +98,9 @@ def _artifact(arguments: argparse.Namespace, source: Source | None, progress: Pr
         path = Path(folder) / "model.convc"
         with progress.steps() as show:
             target, sets = parse_target(arguments.target), shapes(arguments.shape)
-            Build(target, arguments.level, on_phase=show).run(source.model, path, source.shapes(sets))
+            Build(target, arguments.level, precision=arguments.precision, on_phase=show).run(
+                source.model, path, source.shapes(sets)
+            )
         yield path
 
 

@@ -18,6 +18,7 @@ from convc.cli.arguments import (
     shapes,
     trials_or_duration,
 )
+from convc.cli.loading import add_emulate, load_artifact
 from convc.cli.show import Progress, megabytes, print_json
 from convc.cli.tuning_view import view, won
 
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_database(parser, "to choose kernels by")
     parser.add_argument("--no-verify", action="store_true", help="do not compare the result with onnxruntime's")
     add_samples(parser)
+    add_emulate(parser)
     parser.add_argument("--dump-ir", type=Path, metavar="DIR", help="write the module after each phase, for convc opt")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell how long each phase took")
     add_json(parser)
@@ -74,11 +76,11 @@ def execute(arguments: argparse.Namespace) -> int:
     sets = source.shapes(wanted)
     tuner = _tune(arguments, source.model, sets, target, output) if arguments.tune else None
     with progress.steps() as show:
-        build = Build(target, arguments.level, dump=arguments.dump_ir, threads=arguments.threads, on_phase=show)
+        build = Build(target, arguments.level, arguments.precision, arguments.threads, arguments.dump_ir, on_phase=show)
         build.database = arguments.db
         checked: list[Report] = []
         notes = []
-        if not arguments.no_verify and (reason := _cannot_run(target)):
+        if not arguments.no_verify and not arguments.emulate and (reason := _cannot_run(target)):
             notes.append(f"not verified: {reason}")
         elif not arguments.no_verify:
             build.accept = lambda folder: checked.append(_verified(folder, source.model, arguments))
@@ -136,16 +138,19 @@ def _cannot_run(target: AnyTarget) -> str:
     from convc.runtime import lacking
 
     missing = lacking(target.to_dict())
-    return f"{target.name} is another machine ({missing})" if missing else ""
+    if not missing:
+        return ""
+    hint = "; --emulate does it on the CPU" if target.kind == "cuda" else ""
+    return f"{target.name} is another machine ({missing}){hint}"
 
 
 def _verified(folder: Path, model: Path | onnx.ModelProto, arguments: argparse.Namespace) -> Report:
     """The report on a build that agrees with onnxruntime. Raises VerificationError for one that does not."""
-    from convc.runtime import load
     from convc.verify import VerificationError, verify_variants
 
     reports = []
-    for report in verify_variants(load(folder), model, samples=arguments.samples, seed=arguments.seed):
+    executable = load_artifact(folder, arguments)
+    for report in verify_variants(executable, model, samples=arguments.samples, seed=arguments.seed):
         if not report.passed:
             raise VerificationError(f"{report.summary()}; build it with --no-verify, then convc verify --bisect")
         reports.append(report)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convc.cli.arguments import UsageError, add_json, add_threads
+from convc.cli.loading import add_emulate, load_artifact
 from convc.cli.show import print_json, sizes
 
 if TYPE_CHECKING:
@@ -36,13 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--random", type=int, metavar="SEED", help="random arrays for the inputs that are not given")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write each output to DIR/NAME.npy")
     add_threads(parser, "threads to run on", "as built, or all cores")
+    add_emulate(parser)
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    from convc.runtime import load
-
-    executable = load(arguments.artifact, threads=arguments.threads)
+    executable = load_artifact(arguments.artifact, arguments)
     outputs = executable.run(_inputs(executable, arguments))
     written = _write(outputs, arguments.output) if arguments.output else {}
     if arguments.json:

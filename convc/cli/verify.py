@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convc.cli.arguments import add_json, add_samples, add_threads
+from convc.cli.loading import add_emulate, load_artifact
 from convc.cli.show import Progress, print_json, print_table
 
 if TYPE_CHECKING:
@@ -31,16 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bisect", action="store_true", help="if they differ, find the first wrong level and the first wrong value"
     )
     add_threads(parser, "threads to run on", "as built, or all cores")
+    add_emulate(parser)
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     from convc.frontends.source import load_source
-    from convc.runtime import load
     from convc.verify import verify_variants
 
     progress = Progress(quiet=arguments.json)
-    executable = load(arguments.artifact, threads=arguments.threads)
+    executable = load_artifact(arguments.artifact, arguments)
     with progress.steps() as show:
         show("loading the model in onnxruntime")
         model = load_source(arguments.model).model
@@ -54,7 +55,7 @@ def execute(arguments: argparse.Namespace) -> int:
             )
         )
         passed = all(report.passed for report in reports)
-        finding = None if passed or not arguments.bisect else _first_wrong(executable, model, arguments.seed, show)
+        finding = None if passed or not arguments.bisect else _first_wrong(executable, model, arguments, show)
     if arguments.json:
         print_json(
             {"passed": passed, "variants": [r.to_dict() for r in reports], "finding": str(finding) if finding else None}
@@ -69,29 +70,33 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _first_wrong(
-    executable: Executable, model: Path | onnx.ModelProto, seed: int, show: Callable[[str], None]
+    executable: Executable, model: Path | onnx.ModelProto, arguments: argparse.Namespace, show: Callable[[str], None]
 ) -> Finding | None:
     import onnx
 
     from convc.frontends.onnx.reshaping import reshaped
-    from convc.targets.target import Target
-    from convc.verify import bisect
+    from convc.targets.target import parse_target
+    from convc.verify import TOLERANCES, bisect
 
     signature = executable.inputs
     shapes = {name: shape for name, shape, _ in signature}
-    target = Target.from_dict(executable.manifest["target"])
+    manifest = executable.manifest
+    target, precision = parse_target(manifest["target"]["name"]), manifest["precision"]
     with tempfile.TemporaryDirectory(prefix="convc.") as folder:
-        build = _builder(Path(folder), target, shapes)
+        build = _builder(Path(folder), target, precision, shapes, arguments)
         proto = reshaped(onnx.load(model) if isinstance(model, Path) else model, shapes, None)
-        return bisect(proto, build, signature, seed=seed, on_step=show)
+        return bisect(proto, build, signature, seed=arguments.seed, tolerance=TOLERANCES[precision], on_step=show)
 
 
 def _builder(
-    folder: Path, target: Any, shapes: dict[str, tuple[int, ...]]
+    folder: Path,
+    target: Any,
+    precision: str,
+    shapes: dict[str, tuple[int, ...]],
+    arguments: argparse.Namespace,
 ) -> Callable[[onnx.ModelProto, int], Network]:
     """Builds parts of a model at a level, each into a folder of its own: a library is loaded once and for all."""
     from convc.pipeline import Build
-    from convc.runtime import load
 
     count = 0
 
@@ -100,7 +105,8 @@ def _builder(
         count += 1
         path = folder / f"{count}.convc"
         inputs = {value.name for value in model.graph.input}
-        Build(target, level).run(model, path, [{name: shape for name, shape in shapes.items() if name in inputs}])
-        return load(path).run
+        sets = [{name: shape for name, shape in shapes.items() if name in inputs}]
+        Build(target, level, precision=precision).run(model, path, sets)
+        return load_artifact(path, arguments).run
 
     return build

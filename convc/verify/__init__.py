@@ -4,10 +4,11 @@ from convc.verify.bisect import Finding, bisect
 from convc.verify.compare import Difference, compare
 from convc.verify.inputs import random_inputs
 from convc.verify.reference import Reference, ReferenceFailure
-from convc.verify.report import OutputReport, Report, VerificationError, verify
+from convc.verify.report import TOLERANCES, OutputReport, Report, VerificationError, verify
 from convc.verify.variants import verify_variants
 
 __all__ = [
+    "TOLERANCES",
     "Difference",
     "Finding",
     "OutputReport",

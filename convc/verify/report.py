@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4
 """max|diff|/max|ref| that a whole network in float32 may reach: sums of a few thousand terms in another order."""
+TOLERANCES = {"fp32": TOLERANCE, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
+"""By the precision that was asked for: products of 11 bits, values of 11 bits and of 8 between some hundred layers."""
 NOISE_FACTOR = 4.0
 """Some models amplify rounding: change the last bits of their inputs and weights, and the reference's own output moves
 by more than the tolerance. No two computations in float32 can then agree to it; they may differ by this many such

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from convc.verify.reference import Reference
-from convc.verify.report import Report, verify
+from convc.verify.report import TOLERANCES, Report, verify
 
 if TYPE_CHECKING:
     from convc.runtime import Executable
@@ -32,6 +32,7 @@ def verify_variants(
             signature,
             samples=samples,
             seed=seed,
+            tolerance=TOLERANCES[executable.manifest["precision"]],
             nearby=reference.nearby,
             on_sample=on_sample,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any, Protocol
 
@@ -121,7 +122,7 @@ class FmaCore:
             for i in range(self.tile.part_rows):
                 base = i * columns + j * _FMA_LANES
                 row = self._row + i * self.row_threads
-                yield row, self._columns(j), _FMA_LANES, lambda lane, base=base: self._sums[base + lane]
+                yield row, self._columns(j), _FMA_LANES, partial(_sum, self._sums, base)
 
     def _columns(self, j: int) -> Any:
         """Where a group of four columns begins."""
@@ -184,12 +185,16 @@ class MmaCore:
                     base = (i * columns + j) * 4 + half * 2
                     row = self._row + i * _MMA_ROWS + half * 8 + self._lane // 4
                     column = self._column + j * _MMA_COLUMNS + self._lane % 4 * 2
-                    yield row, column, 2, lambda lane, base=base: self._sums[base + lane]
+                    yield row, column, 2, partial(_sum, self._sums, base)
 
 
 def extern(function: str, *arguments: Any) -> None:
     """Call a device function of convc_device.cuh."""
     T.evaluate(T.call_extern("void", function, *arguments))
+
+
+def _sum(sums: Any, base: int, lane: Any) -> Any:
+    return sums[base + lane]
 
 
 def _zeros(count: int) -> Any:

@@ -53,6 +53,7 @@ class RowReduce:
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
         op, y, memory = kernel.anchor, kernel.yielded[0], Memory.of(kernel)
+        assert isinstance(op, ReduceOp | SoftmaxOp | ArgReduceOp)
         reader = FlatReader(kernel, whole(()), memory, guarded=True)
         count = _extents(op)[0] if isinstance(op, SoftmaxOp) else prod(memory.shape)
         row = _Row(reader, config["threads"], count)
@@ -72,12 +73,17 @@ class RowReduce:
         layout = layout_of(y)
         index = list(layout.logical_index(position)) if layout else position
 
+        keepdims = op.keepdims is not None
+
         def make(shape: Sequence[int], axes: Sequence[int]) -> Rows:
             rows = _ThreadRows(shape, axes, row)
-            row.kept = rows.kept_of([reader.simplify(i) for i in index], op.keepdims is not None)
+            row.kept = rows.kept_of([reader.simplify(i) for i in index], keepdims)
             return rows
 
-        (reduce if isinstance(op, ReduceOp) else arg_reduce)(reader, op, make=make)
+        if isinstance(op, ReduceOp):
+            reduce(reader, op, make=make)
+        else:
+            arg_reduce(reader, op, make=make)
         store_one = tirx.BufferStore(memory.result, reader.element_at(y, position), [row.number])
         row.statements.append(tirx.IfThenElse(row.thread == 0, store_one, None))
         return memory.function(row.launch())

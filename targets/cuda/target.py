@@ -62,6 +62,10 @@ class CudaTarget:
         """How many threads the whole GPU keeps at once."""
         return self.multiprocessors * self.multiprocessor_threads
 
+    def with_tf32(self) -> CudaTarget:
+        """The same GPU, its products of float32 rounded to TF32."""
+        return self if self.tf32 else replace(self, name=f"{self.name}+{_TF32}", tf32=True)
+
     def lanes(self, dtype: str = "float32") -> int:
         """Elements of a type in the widest access of a thread: the channels of a block."""
         import numpy as np

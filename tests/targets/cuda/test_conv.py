@@ -55,7 +55,7 @@ SHAPES = {
     "3-D": ((1, 8, 5, 6, 7), 16, (3, 3, 3), {"pads": (1, 1, 1, 1, 1, 1)}),
 }
 TOLERANCES = {"float32": 1e-5, "float16": 1e-3, "bfloat16": 8e-3, "tf32": 2e-3}
-"""max|diff| / max|ref|: half a unit in the last place of the result's type, and what sums of rounded numbers come to."""
+"""max|diff| / max|ref|: half a unit in the last place of the result's type, and what rounded factors add up to."""
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
