@@ -150,7 +150,7 @@ def pool(emitter: Emitter, op: PoolOp) -> te.Tensor:
     if largest:
         emitter.bind(op.result, tensor)
     else:
-        bind_average(emitter, op, tensor)
+        bind_average(emitter, op, lambda index: emitter.element(op.result, tensor, index))
     return tensor
 
 
@@ -183,13 +183,13 @@ def arg_pool(emitter: Emitter, op: ArgPoolOp) -> None:
     emitter.bind_element(op.result, lambda index: tirx.Cast("int64", place(*(emitter.simplify(i) for i in index))))
 
 
-def bind_average(emitter: Emitter, op: PoolOp, tensor: te.Tensor) -> None:
-    """Bind an average pool's result to the tensor of its sums over the number of elements in each window."""
+def bind_average(emitter: Emitter, op: PoolOp, sums: Callable[[Index], Any]) -> None:
+    """Bind an average pool's result to its sums over the number of elements in each window."""
     dtype = dtype_of(op.result)
     area = prod(op.kernel.get_values())
 
     def element(index: Index) -> Any:
-        total = emitter.element(op.result, tensor, index)
+        total = sums(index)
         count = window_count(emitter, op, index[2:])
         if isinstance(count, int):
             return total * tirx.const(1 / count, dtype)

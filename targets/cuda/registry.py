@@ -10,10 +10,12 @@ from convc.targets.cuda.injective import Injective
 from convc.targets.cuda.ordered import Ordered
 from convc.targets.cuda.reduce import RowReduce
 from convc.targets.cuda.target import CudaTarget
+from convc.targets.cuda.window import Window
 from convc.targets.template import Template
 
 TEMPLATES: Sequence[Template[CudaTarget]] = (
     ImplicitGemm(),
+    Window(),
     RowReduce(),
     Ordered(),
     Injective(),

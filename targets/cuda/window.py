@@ -1,0 +1,144 @@
+"""Depthwise convolutions and pools in blocked layouts: windows over each channel by itself. A thread computes some
+neighbouring outputs along the width for the channels that it can read at once; what they read in common it reads once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import tvm.script.ir_builder.tirx as T
+from tvm import tirx
+
+from convc.ir.attributes import PoolKind, layout_of, shape_of
+from convc.ir.kernel import KernelOp
+from convc.ir.layout import channel_block
+from convc.ir.neural import ConvOp, PoolOp
+from convc.targets.anchors import bind_average, padded, spatial_axes
+from convc.targets.buffers import BufferEmitter, build
+from convc.targets.cuda.injective import MOST_LANES
+from convc.targets.cuda.target import CudaTarget
+from convc.targets.cuda.threads import BLOCK
+from convc.targets.emit import dtype_of
+from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.flat import unravelled
+from convc.targets.reducers import ADD, MAXIMUM
+from convc.targets.template import Config
+
+_UNROLLED = 64
+"""Taps of a window that are written out; past this they are a loop."""
+
+
+class Window:
+    """Config: `width`, how many neighbouring outputs a thread computes."""
+
+    name = "window"
+
+    def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
+        op = kernel.anchor
+        if not isinstance(op, ConvOp | PoolOp) or not pointwise_epilogue(kernel):
+            return False
+        if not channel_block(layout_of(op.result)) or layout_of(op.x) != layout_of(op.result):
+            return False
+        return isinstance(op, PoolOp) or op.group.value.data == shape_of(op.x)[1] == shape_of(op.w)[0]
+
+    def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:
+        op = kernel.anchor
+        assert isinstance(op, ConvOp | PoolOp)
+        result = shape_of(op.result)
+        vectors = prod(result[:1]) * -(-result[1] // _lanes(op)) * prod(result[2:])
+        # Several outputs share loads, but fewer threads hide less of memory's latency.
+        widths = [width for width in (4, 2) if width <= result[-1] and vectors >= 2 * width * target.threads]
+        return [{"width": width} for width in dict.fromkeys((*widths[:1], 1, 2, 4)) if width <= result[-1]]
+
+    def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
+        return build(lambda: _emit(BufferEmitter(kernel), config["width"]))
+
+
+def _lanes(op: ConvOp | PoolOp) -> int:
+    return min(channel_block(layout_of(op.result)), MOST_LANES)
+
+
+def _emit(emitter: BufferEmitter, width: int) -> None:
+    op = emitter.kernel.anchor
+    assert isinstance(op, ConvOp | PoolOp)
+    result, lanes = shape_of(op.result), _lanes(op)
+    groups = -(-result[1] // channel_block(layout_of(op.result))) * channel_block(layout_of(op.result)) // lanes
+    extents = (result[0], groups, *result[2:-1], -(-result[-1] // width))
+    with (
+        T.thread_binding(0, -(-prod(extents) // BLOCK), thread="blockIdx.x") as block,
+        T.thread_binding(0, BLOCK, thread="threadIdx.x") as thread,
+    ):
+        number = T.bind(block * BLOCK + thread)
+        with T.If(number < prod(extents)), T.Then():
+            # Halves of a block of channels lie side by side, so that a warp reads whole lines.
+            n, channels, *rows, column = _place(number, extents, channel_block(layout_of(op.result)) // lanes)
+            emitter.bind_axes([n, channels, *rows, column], extents)
+            _window(emitter, op, n, channels * lanes, rows, column, width)
+
+
+def _place(number: Any, extents: Sequence[int], parts: int) -> list[Any]:
+    """The index of a thread's outputs; `parts` threads share a block of channels, and are neighbours."""
+    outer = (extents[0], extents[1] // parts, *extents[2:])
+    n, channels, *spatial = unravelled(number // parts, outer)
+    return [T.bind(i) for i in (n, channels * parts + number % parts, *spatial)]
+
+
+def _window(
+    emitter: BufferEmitter, op: ConvOp | PoolOp, n: Any, first: Any, rows: Sequence[Any], column: Any, width: int
+) -> None:
+    lanes = _lanes(op)
+    window = tuple(op.kernel.get_values()) if isinstance(op, PoolOp) else shape_of(op.w)[2:]
+    strides, pads, dilations = op.strides.get_values(), op.pads.get_values(), op.dilations.get_values()
+    largest = isinstance(op, PoolOp) and op.kind.data is PoolKind.MAX
+    reducer, dtype = MAXIMUM if largest else ADD, dtype_of(op.result)
+    sums = T.alloc_buffer([width * lanes], dtype, scope="local")
+    with T.unroll(0, width * lanes) as i:
+        T.buffer_store(sums, reducer.identity(dtype), [i])
+    outside = float(reducer.identity(dtype).value) if np.dtype(dtype).kind == "f" else reducer.identity(dtype)
+
+    def tap(at: Sequence[Any]) -> None:
+        for step in range(width):
+            out = [*rows, column * width + step]
+            place = [i * s + k * d - p for i, s, k, d, p in zip(out, strides, at, dilations, pads)]
+            with T.vectorized(0, lanes) as lane:
+                emitter.bind_axes([lane], [lanes])
+                channel = first + lane
+                value = padded(emitter, op.x, [n, channel, *place], outside, spatial_axes(op))
+                if isinstance(op, ConvOp):
+                    value = value * emitter.read(op.w, [channel, 0, *at])
+                T.buffer_store(sums, reducer.combine(sums[step * lanes + lane], value), [step * lanes + lane])
+
+    if prod(window) * width <= _UNROLLED:
+        for flat in range(prod(window)):
+            tap([int(i) for i in np.unravel_index(flat, window)])
+    else:
+        with T.serial(0, prod(window)) as flat:
+            emitter.bind_axes([flat], [prod(window)])
+            tap([emitter.simplify(i) for i in unravelled(flat, window)])
+    for step in range(width):
+        out = [*rows, column * width + step]
+
+        def element(index: Sequence[Any], step: int = step) -> Any:
+            total = sums[emitter.simplify(index[1] - first) + step * lanes]
+            if isinstance(op, ConvOp) and op.bias is not None:
+                total = total + emitter.read(op.bias, [index[1]])
+            return total
+
+        _bind(emitter, op, element)
+        if shape_of(op.result)[-1] % width:
+            with T.If(out[-1] < shape_of(op.result)[-1]), T.Then():
+                emitter.store(lambda lane, out=out: [n, first + lane, *out], lanes)
+        else:
+            emitter.store(lambda lane, out=out: [n, first + lane, *out], lanes)
+
+
+def _bind(emitter: BufferEmitter, op: ConvOp | PoolOp, element: Any) -> None:
+    """Bind the anchor's result to its sums; an average's are divided."""
+    if isinstance(op, PoolOp) and op.kind.data is not PoolKind.MAX:
+        bind_average(emitter, op, element)
+    else:
+        bias = op.bias if isinstance(op, ConvOp) else None
+        emitter.bind_element(op.result, element, also=[(bias, 0)] if bias is not None else [(op.x, 1)])
