@@ -7,6 +7,7 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <map>
 #include <vector>
 
 #include "in_flight.h"
@@ -35,11 +36,11 @@ struct Groups {
     bool empty() const { return open.empty() && committed.empty(); }
 };
 
-std::vector<Groups> copies, stores;  // of each thread of the cluster
+std::map<const Thread *, Groups> copies, stores;
 std::deque<Work> loads;
 std::uint32_t chance;
 
-Groups &mine(std::vector<Groups> &all) { return all[place_of(*emulated_thread)]; }
+Groups &mine(std::map<const Thread *, Groups> &all) { return all[emulated_thread]; }
 
 // An mbarrier: arrivals that are pending in this phase, arrivals that a phase has, bytes that are pending, the parity of
 // the phase. Memory that was never written is not one.
@@ -87,9 +88,9 @@ void check_tile(const void *shared) {
 
 }  // namespace
 
-void nothing_in_flight(unsigned threads) {
-    copies.assign(threads, {});
-    stores.assign(threads, {});
+void nothing_in_flight() {
+    copies.clear();
+    stores.clear();
     loads.clear();
     chance = 1;
 }
@@ -103,7 +104,9 @@ bool deliver() {
 }
 
 const char *left_by(const Thread &thread) {
-    return stores[place_of(thread)].empty() ? nullptr : "the thread ends while TMA stores read its shared memory";
+    auto found = stores.find(&thread);
+    bool none = found == stores.end() || found->second.empty();
+    return none ? nullptr : "the thread ends while TMA stores read its shared memory";
 }
 
 const char *left_by_cluster() { return loads.empty() ? nullptr : "the block ends while TMA loads write its shared memory"; }

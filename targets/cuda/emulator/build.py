@@ -20,13 +20,13 @@ from convc.targets.toolchain import ToolchainError
 FOLDER = Path(__file__).parent
 HEADERS = FOLDER / "include"
 
-_OPTIONS = ("-std=c++20", "-fPIC", "-shared", "-march=native", "-fno-strict-aliasing", "-fwrapv")
-# Fortified longjmp does not know fibres; unique symbols would keep a library of kernels loaded for ever.
-_DRIVER = ("-O3", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-fno-gnu-unique", "-Wl,-soname,libcuda.so.1")
-# An access that is not aligned to its type traps, as it does on a device.
+_OPTIONS = ("-fPIC", "-shared", "-march=native", "-fno-gnu-unique", "-fno-strict-aliasing", "-fwrapv")
+# Fortified longjmp does not know fibres. The library has no soname: NVRTC would take one for NVIDIA's driver.
+_DRIVER = ("-std=c++20", "-O2", "-fvisibility=hidden", "-U_FORTIFY_SOURCE")
+# As NVRTC is told: products and sums contract. An access that is not aligned to its type traps, as on a device.
 _KERNELS = (
-    *("-O2", "-fno-gnu-unique", "-Wl,-Bsymbolic", "-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"),
-    *("-Wno-attributes", "-Wno-unknown-pragmas"),
+    *("-std=c++17", "-O2", "-ffp-contract=fast", "-Wl,-Bsymbolic", "-Wno-attributes", "-Wno-unknown-pragmas"),
+    *("-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"),
 )
 _DYNAMIC = re.compile(
     r"\bextern\s+__shared__\s+(?:(?:__align__|alignas)\((\d+)\)\s*)?([\w:\s]+?)\s*\b(\w+)\s*\[\s*\]\s*;"

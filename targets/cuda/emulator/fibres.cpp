@@ -30,7 +30,8 @@ Grid emulated_grid;
 
 namespace {
 
-constexpr std::size_t STACK = 256 << 10, PAGE = 4096;
+constexpr std::size_t STACK = 256 << 10;
+const std::size_t PAGE = std::size_t(sysconf(_SC_PAGESIZE));
 constexpr unsigned BARRIERS = 16, MOST_BLOCKS = 16, MOST_THREADS = 1024;
 
 struct Fibre {
@@ -245,7 +246,7 @@ void on_signal(int number, siginfo_t *info, void *) {
     int error = ILLEGAL_ADDRESS;
     char text[200];
     const char *at = static_cast<char *>(info->si_addr);
-    if (number == SIGILL) {
+    if (number == SIGILL || number == SIGTRAP) {  // as the compiler's checks end, by architecture
         error = MISALIGNED_ADDRESS;
         std::snprintf(text, sizeof text, "an access is not aligned to its size");
     } else if (number == SIGFPE) {
@@ -260,11 +261,11 @@ void on_signal(int number, siginfo_t *info, void *) {
     emulated_fail(error, text);
 }
 
-constexpr int SIGNALS[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+constexpr int SIGNALS[] = {SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE}, COUNT = sizeof SIGNALS / sizeof *SIGNALS;
 
 // Faults of the kernel come here while it runs.
 struct Handlers {
-    struct sigaction before[4];
+    struct sigaction before[COUNT];
     stack_t stack_before;
     Handlers() {
         static char stack[64 << 10];
@@ -273,10 +274,10 @@ struct Handlers {
         struct sigaction action = {};
         action.sa_sigaction = on_signal;
         action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-        for (int i = 0; i < 4; ++i) sigaction(SIGNALS[i], &action, &before[i]);
+        for (int i = 0; i < COUNT; ++i) sigaction(SIGNALS[i], &action, &before[i]);
     }
     ~Handlers() {
-        for (int i = 0; i < 4; ++i) sigaction(SIGNALS[i], &before[i], nullptr);
+        for (int i = 0; i < COUNT; ++i) sigaction(SIGNALS[i], &before[i], nullptr);
         sigaltstack(&stack_before, nullptr);
     }
 };
@@ -346,7 +347,7 @@ void run_cluster(Index first) {
     cluster = {};
     started = 0;
     live = unsigned(threads.size());
-    nothing_in_flight(live);
+    nothing_in_flight();
     no_products();
     if (!_setjmp(finished)) enter(nullptr);
     if (const char *left = left_by_cluster()) emulated_fail(LAUNCH_FAILED, left);
@@ -364,8 +365,6 @@ void run_grid() {
 }
 
 }  // namespace
-
-unsigned place_of(const Thread &thread) { return unsigned(&thread - threads.data()); }
 
 extern "C" {
 

@@ -5,16 +5,13 @@
 
 namespace convc_emulated {
 
-// Before the threads of a cluster begin, with so many in each block.
-void nothing_in_flight(unsigned threads);
+// Before the threads of a cluster begin.
+void nothing_in_flight();
 // Do one thing that is in flight; whether there was one.
 bool deliver();
 // What a thread that ends, or a cluster whose threads all have, must not leave; null if it leaves nothing.
 const char *left_by(const Thread &thread);
 const char *left_by_cluster();
-
-// Among the threads of the cluster.
-unsigned place_of(const Thread &thread);
 
 // wgmma.cpp
 void no_products();

@@ -7,12 +7,14 @@
 #include <cstring>
 #include <map>
 #include <sys/mman.h>
+#include <unistd.h>
 
 namespace convc_emulated {
 
 namespace {
 
-constexpr std::size_t PAGE = 4096, ALIGNMENT = 256, GUARD = 16 << 20;
+constexpr std::size_t ALIGNMENT = 256, GUARD = 16 << 20;
+const std::size_t PAGE = std::size_t(sysconf(_SC_PAGESIZE));
 
 std::map<char *, Allocation> allocations;
 std::size_t used;
@@ -20,9 +22,7 @@ std::size_t used;
 std::size_t rounded(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 bool all_ones(const char *begin, const char *end) {
-    for (; begin != end; ++begin)
-        if (*begin != char(0xff)) return false;
-    return true;
+    return begin == end || (*begin == char(0xff) && !std::memcmp(begin, begin + 1, std::size_t(end - begin) - 1));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Products that the four warps of a warpgroup issue together: wgmma.mma_async. They are computed when wait_group says
 // that they must be there: accumulators that are read, or operands that are written, too early show.
 #include <deque>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -32,28 +33,36 @@ struct Operand {
         return swizzled(at + row % 8 * (16u << mode) + unit * 16, mode);
     }
 
-    void read(unsigned rows, Number number, float (*to)[K]) const {
+    // As float32, [rows, K].
+    template <class Convert>
+    void read(unsigned rows, float (*to)[K], Convert convert) const {
         if (descriptor >> 49 & 7) emulated_fail(NOT_SUPPORTED, "matrix descriptors with a base offset are not emulated");
         for (unsigned row = 0; row < rows; ++row)
             for (unsigned unit = 0; unit < 2; ++unit) {
                 std::uintptr_t from = address(row, unit);
-                if (from % WINDOW + 16 > WINDOW || from < window || from >= window + WINDOW)
+                if (from < window || from + 16 > window + WINDOW)
                     emulated_fail(ILLEGAL_ADDRESS, "a matrix descriptor leaves shared memory");
-                const auto *bytes = reinterpret_cast<const char *>(from);
-                for (unsigned i = 0; i < (number == TF32 ? 4 : 8); ++i) {
-                    if (number == TF32) {
-                        std::uint32_t bits;
-                        std::memcpy(&bits, bytes + i * 4, 4);
-                        to[row][unit * 4 + i] = tf32(bits);
-                    } else {
-                        std::uint16_t bits;
-                        std::memcpy(&bits, bytes + i * 2, 2);
-                        to[row][unit * 8 + i] = narrow(bits, number);
-                    }
-                }
+                convert(reinterpret_cast<const char *>(from), to[row], unit);
             }
     }
+
+    void read(unsigned rows, Number number, float (*to)[K]) const {
+        if (number == TF32)
+            read(rows, to, [](const char *from, float *row, unsigned unit) {
+                std::uint32_t bits[4];
+                std::memcpy(bits, from, sizeof bits);
+                for (unsigned i = 0; i < 4; ++i) row[unit * 4 + i] = tf32(bits[i]);
+            });
+        else
+            read(rows, to, [number](const char *from, float *row, unsigned unit) {
+                std::uint16_t bits[8];
+                std::memcpy(bits, from, sizeof bits);
+                for (unsigned i = 0; i < 8; ++i) row[unit * 8 + i] = narrow(bits[i], number);
+            });
+    }
 };
+
+using Eight = float __attribute__((vector_size(32)));
 
 struct Product {
     Operand a, b;
@@ -63,22 +72,34 @@ struct Product {
     float *d[THREADS];
 
     void compute() const {
-        static float left[M][K], right[MOST_N][K], transposed[K][MOST_N], sums[MOST_N];
+        static float left[M][K], right[MOST_N][K], transposed[K][MOST_N];
         a.read(M, number, left);
         b.read(n, number, right);
         unsigned depth = number == TF32 ? 8 : 16;
         for (unsigned k = 0; k < depth; ++k)
             for (unsigned j = 0; j < n; ++j) transposed[k][j] = right[j][k];
-        for (unsigned row = 0; row < M; ++row) {
-            for (unsigned j = 0; j < n; ++j) sums[j] = 0;
-            for (unsigned k = 0; k < depth; ++k)
-                for (unsigned j = 0; j < n; ++j) sums[j] += left[row][k] * transposed[k][j];
-            // Each warp has 16 rows, a lane two of them: two neighbours in every 8 columns.
-            for (unsigned j = 0; j < n; ++j) {
-                unsigned thread = row / 16 * 32 + row % 8 * 4 + j % 8 / 2;
-                float &out = d[thread][j / 8 * 4 + row % 16 / 8 * 2 + j % 2];
-                out = accumulate ? out + sums[j] : sums[j];
+        for (unsigned row = 0; row < M; row += 4)
+            for (unsigned j = 0; j < n; j += 8) {
+                Eight sums[4] = {};
+                for (unsigned k = 0; k < depth; ++k) {
+                    Eight column;
+                    std::memcpy(&column, &transposed[k][j], sizeof column);
+#pragma GCC unroll 4
+                    for (unsigned i = 0; i < 4; ++i) sums[i] += left[row + i][k] * column;
+                }
+#pragma GCC unroll 4
+                for (unsigned i = 0; i < 4; ++i) write(row + i, j, sums[i]);
             }
+    }
+
+private:
+    // Each warp has 16 rows, a lane two of them: two neighbours in every 8 columns.
+    void write(unsigned row, unsigned column, Eight sums) const {
+#pragma GCC unroll 8
+        for (unsigned j = 0; j < 8; ++j) {
+            unsigned thread = row / 16 * 32 + row % 8 * 4 + j / 2;
+            float &out = d[thread][column / 2 + row % 16 / 8 * 2 + j % 2];
+            out = accumulate ? out + sums[j] : sums[j];
         }
     }
 };
@@ -89,12 +110,9 @@ struct Warpgroup {
     std::deque<std::vector<Product>> committed;
 };
 
-constexpr unsigned OF_A_BLOCK = 1024 / THREADS, MOST_BLOCKS = 16;
-Warpgroup warpgroups[OF_A_BLOCK * MOST_BLOCKS];
+std::map<std::pair<const Block *, unsigned>, Warpgroup> warpgroups;
 
-Warpgroup &group_of(const Thread &thread) {
-    return warpgroups[thread.block->rank * OF_A_BLOCK + thread.number / THREADS];
-}
+Warpgroup &group_of(const Thread &thread) { return warpgroups[{thread.block, thread.number / THREADS}]; }
 
 struct Record {
     const Thread *thread;
@@ -112,11 +130,10 @@ const Record &record(void *const *records, unsigned i) {
 
 }  // namespace
 
-void no_products() {
-    for (Warpgroup &group : warpgroups) group = {};
-}
+void no_products() { warpgroups.clear(); }
 
 const char *products_left_by(const Thread &thread) {
+    if (warpgroups.empty()) return nullptr;
     const Warpgroup &group = group_of(thread);
     return group.open.empty() && group.committed.empty() ? nullptr : "the thread ends before its products (wgmma) are there";
 }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from convc.targets.cuda.compiler import DEVICE_HEADERS
 from convc.targets.cuda.emulator.build import emulated_driver, emulated_kernels
 
 CLUSTER_DIMENSION = 4
@@ -30,6 +31,14 @@ class Configuration(ctypes.Structure):
         *(("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3), ("shared", ctypes.c_uint)),
         *(("stream", ctypes.c_void_p), ("attributes", ctypes.POINTER(Attribute)), ("count", ctypes.c_uint)),
     )
+
+
+class TensorMap(ctypes.Structure):
+    _fields_ = (("opaque", ctypes.c_uint64 * 16),)
+
+
+# As CUtensorMapDataType numbers them; numpy has no bfloat16.
+MAP_TYPES = {"uint8": 0, "uint16": 1, "int32": 3, "float16": 6, "float32": 7}
 
 
 class Device:
@@ -70,10 +79,10 @@ class Device:
         self.cuMemcpyDtoH_v2(result.ctypes.data_as(ctypes.c_void_p), place, result.nbytes)
         return result
 
-    def functions(self, source: str, *names: str, headers: Path | None = None) -> list[ctypes.c_void_p]:
+    def functions(self, source: str, *names: str) -> list[ctypes.c_void_p]:
         """The kernels of a CUDA source."""
         output = self.folder / f"kernels{next(self.numbers)}.so"
-        emulated_kernels(source, names, output, headers)
+        emulated_kernels(source, names, output, DEVICE_HEADERS)
         module = self.handle("cuModuleLoadData", output.read_bytes())
         return [self.handle("cuModuleGetFunction", module, name.encode()) for name in names]
 
@@ -102,10 +111,31 @@ class Device:
         configuration = Configuration(shape(grid), shape(block), shared, stream, ctypes.pointer(attribute), 1)
         self.cuLaunchKernelEx(ctypes.byref(configuration), function, values, None)
 
+    def tensor_map(
+        self,
+        place: ctypes.c_void_p,
+        array: np.ndarray,
+        box: Sequence[int],
+        steps: Sequence[int] | None = None,
+        swizzle: int = 0,
+    ) -> TensorMap:
+        """Of an array in device memory; boxes and steps are given outermost dimension first, as numpy has shapes."""
+        rank = array.ndim
+        memory = ctypes.create_string_buffer(ctypes.sizeof(TensorMap) + 64)
+        aligned = TensorMap.from_buffer(memory, -ctypes.addressof(memory) % 64)
+        self.cuTensorMapEncodeTiled(
+            *(ctypes.byref(aligned), MAP_TYPES[str(array.dtype)], rank, place),
+            (ctypes.c_uint64 * rank)(*array.shape[::-1]),
+            (ctypes.c_uint64 * rank)(*array.strides[-2::-1]),
+            (ctypes.c_uint * rank)(*box[::-1]),
+            (ctypes.c_uint * rank)(*(steps or (1,) * rank)[::-1]),
+            *(0, swizzle, 0, 0),
+        )
+        return aligned
+
     def run(self, source: str, name: str, grid: Any, block: Any, *arguments: Any, **options: Any) -> list[np.ndarray]:
         """Launch one kernel on arrays, and numbers as ctypes values; what the arrays hold after it."""
-        headers = options.pop("headers", None)
-        (function,) = self.functions(source, name, headers=headers)
+        (function,) = self.functions(source, name)
         places = [self.put(value) if isinstance(value, np.ndarray) else value for value in arguments]
         self.launch(function, grid, block, *places, **options)
         self.cuCtxSynchronize()
