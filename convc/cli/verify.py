@@ -76,7 +76,7 @@ def _first_wrong(
 
     from convc.frontends.onnx.reshaping import reshaped
     from convc.targets.target import parse_target
-    from convc.verify import TOLERANCES, bisect
+    from convc.verify import PRECISIONS, bisect
 
     signature = executable.inputs
     shapes = {name: shape for name, shape, _ in signature}
@@ -85,7 +85,7 @@ def _first_wrong(
     with tempfile.TemporaryDirectory(prefix="convc.") as folder:
         build = _builder(Path(folder), target, precision, shapes, arguments)
         proto = reshaped(onnx.load(model) if isinstance(model, Path) else model, shapes, None)
-        return bisect(proto, build, signature, seed=arguments.seed, tolerance=TOLERANCES[precision], on_step=show)
+        return bisect(proto, build, signature, seed=arguments.seed, precision=PRECISIONS[precision], on_step=show)
 
 
 def _builder(

@@ -3,15 +3,18 @@
 from convc.verify.bisect import Finding, bisect
 from convc.verify.compare import Difference, compare
 from convc.verify.inputs import random_inputs
+from convc.verify.precision import FP32, PRECISIONS, Precision
 from convc.verify.reference import Reference, ReferenceFailure
-from convc.verify.report import TOLERANCES, OutputReport, Report, VerificationError, verify
+from convc.verify.report import OutputReport, Report, VerificationError, verify
 from convc.verify.variants import verify_variants
 
 __all__ = [
-    "TOLERANCES",
+    "FP32",
+    "PRECISIONS",
     "Difference",
     "Finding",
     "OutputReport",
+    "Precision",
     "Reference",
     "ReferenceFailure",
     "Report",

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import onnx
 
 from convc.verify.compare import Difference
+from convc.verify.precision import FP32, Precision
 from convc.verify.reference import Reference, select_outputs
-from convc.verify.report import TOLERANCE, Network, verify
+from convc.verify.report import Network, verify
 
 if TYPE_CHECKING:
     from convc.ir.signature import Signature
@@ -50,11 +52,11 @@ def bisect(
     *,
     levels: Iterable[int] = range(4),
     seed: int = 0,
-    tolerance: float = TOLERANCE,
+    precision: Precision = FP32,
     on_step: Callable[[str], None] = lambda text: None,
 ) -> Finding | None:
     """The first wrong value at the first wrong level; None where every level agrees with the reference."""
-    search = _Search(model, build, signature, seed, tolerance, on_step)
+    search = _Search(model, build, signature, seed, precision, on_step)
     for level in levels:
         on_step(f"building at -O{level}")
         if search.first_wrong(level, [output.name for output in model.graph.output]):
@@ -68,7 +70,7 @@ class _Search:
     build: Build
     signature: Signature
     seed: int
-    tolerance: float
+    precision: Precision
     on_step: Callable[[str], None]
 
     def at(self, level: int) -> Finding:
@@ -96,8 +98,8 @@ class _Search:
             signature,
             samples=1,
             seed=self.seed,
-            tolerance=self.tolerance,
-            nearby=reference.nearby,
+            precision=self.precision,
+            nearby=partial(reference.nearby, unit=self.precision.unit),
         )
         for output in report.outputs:
             if not output.passed:

@@ -71,10 +71,11 @@ class Reference:
             raise ReferenceFailure(f"onnxruntime cannot load the model: {_first_line(error)}") from error
         self.output_names = [output.name for output in self._session.get_outputs()]
 
-    def nearby(self, seed: int) -> Reference:
-        """The same with other last bits in its weights. Raises ReferenceFailure."""
+    def nearby(self, seed: int, unit: float = 0.0) -> Reference:
+        """The same, its weights rounded another way: to the next float, or by a `unit` of themselves. Raises
+        ReferenceFailure."""
         model, folder = _opened(self._model)
-        return Reference(nearby_model(model, folder, seed), shapes=self._shapes, threads=self._threads)
+        return Reference(nearby_model(model, folder, seed, unit), shapes=self._shapes, threads=self._threads)
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name. Raises ReferenceFailure."""

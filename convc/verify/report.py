@@ -10,18 +10,15 @@ import numpy as np
 
 from convc.verify.compare import Difference, compare
 from convc.verify.inputs import random_inputs
+from convc.verify.precision import FP32, Precision
 from convc.verify.rounding import nearby_inputs
 
 if TYPE_CHECKING:
     from convc.ir.signature import Signature
 
-TOLERANCE = 1e-4
-"""max|diff|/max|ref| that a whole network in float32 may reach: sums of a few thousand terms in another order."""
-TOLERANCES = {"fp32": TOLERANCE, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
-"""By the precision that was asked for: products of 11 bits, values of 11 bits and of 8 between some hundred layers."""
 NOISE_FACTOR = 4.0
 """Some models amplify rounding: change the last bits of their inputs and weights, and the reference's own output moves
-by more than the tolerance. No two computations in float32 can then agree to it; they may differ by this many such
+by more than the tolerance. No two computations can then agree to it; they may differ by this many such
 movements, since they round every sum on the way, not only what goes in."""
 
 Network = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
@@ -71,7 +68,7 @@ class Report:
         noise = max((output.noise or 0.0 for output in self.outputs), default=0.0)
         if noise:
             return (
-                f"agrees with onnxruntime as far as float32 goes: {head}, but the model amplifies rounding: "
+                f"agrees with onnxruntime as far as its precision goes: {head}, but the model amplifies rounding: "
                 f"onnxruntime's own result moves by {noise:.1e} with last bits of inputs and weights"
             )
         return f"agrees with onnxruntime: {head}"
@@ -108,12 +105,13 @@ def verify(
     *,
     samples: int = 3,
     seed: int = 0,
-    tolerance: float = TOLERANCE,
+    precision: Precision = FP32,
     draw: Draw = random_inputs,
     nearby: Callable[[int], Network] | None = None,
     on_sample: Callable[[int], None] = lambda seed: None,
 ) -> Report:
-    """Run both on inputs drawn with `samples` seeds from `seed` on, and compare every output of the reference.
+    """Run both on inputs drawn with `samples` seeds from `seed` on, and compare every output of the reference to the
+    tolerance of a precision.
 
     An error above the tolerance passes if the model amplifies rounding to that degree (`NOISE_FACTOR`); `nearby` makes
     for a seed the reference with other last bits in its weights (without it those of inputs alone are moved). Raises
@@ -128,9 +126,13 @@ def verify(
             found = compare(np.asarray(got[name]), array) if name in got else Difference(np.inf, "is missing")
             if name not in worst or _rank(found) > _rank(worst[name].difference):
                 worst[name] = _Worst(each, array, found)
-    agreeing = {name for name, case in worst.items() if case.within(tolerance)}
+    agreeing = {name for name, case in worst.items() if case.within(precision.tolerance)}
     doubtful = {name: case for name, case in worst.items() if name not in agreeing and not case.difference.problem}
-    noises = _noise(nearby or (lambda trial: reference), doubtful, lambda seed: draw(signature, seed))
+
+    def near(case_seed: int, trial: int) -> Mapping[str, np.ndarray]:
+        return nearby_inputs(draw(signature, case_seed), trial, precision.unit)
+
+    noises = _noise(nearby or (lambda trial: reference), doubtful, near)
     outputs = []
     for name, case in worst.items():
         array, difference, noise = case.expected, case.difference, noises.get(name)
@@ -138,7 +140,7 @@ def verify(
         outputs.append(
             OutputReport(name, array.shape, str(array.dtype), difference.error, passed, difference.problem, noise)
         )
-    return Report(tuple(outputs), samples, tolerance)
+    return Report(tuple(outputs), samples, precision.tolerance)
 
 
 @dataclass(frozen=True)
@@ -164,16 +166,16 @@ def _unit(dtype: np.dtype) -> float:
 def _noise(
     nearby: Callable[[int], Network],
     cases: Mapping[str, _Worst],
-    inputs: Callable[[int], Mapping[str, np.ndarray]],
+    inputs: Callable[[int, int], Mapping[str, np.ndarray]],
     trials: int = 3,
 ) -> dict[str, float]:
-    """How far some outputs of the reference move, as max|diff|/max|ref|, when floats of the inputs and weights go to
-    their neighbours; `inputs` draws those of a seed. 0 where an output does more than move."""
+    """How far some outputs of the reference move, as max|diff|/max|ref|, when floats of the inputs and weights are
+    rounded another way; `inputs` draws those of a seed, so moved, in a trial. 0 where an output does more than move."""
     largest = dict.fromkeys(cases, 0.0)
     for trial in range(trials if cases else 0):
         network = nearby(trial)
         for name, case in cases.items():
-            found = compare(network(nearby_inputs(inputs(case.seed), trial))[name], case.expected)
+            found = compare(network(inputs(case.seed, trial))[name], case.expected)
             largest[name] = max(largest[name], 0.0 if found.problem else found.error)
     return largest
 

@@ -15,21 +15,23 @@ from onnx import numpy_helper
 from convc.frontends.onnx.tensors import to_array
 
 
-def neighbours(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Every float moved to the next one, up or down; integers as they are."""
+def neighbours(array: np.ndarray, generator: np.random.Generator, unit: float = 0.0) -> np.ndarray:
+    """Every float moved to the next one, up or down, or by a `unit` of itself if one is given; integers as they are."""
     if array.dtype.kind != "f":
         return array
     up = generator.random(array.shape) < 0.5
+    if unit:
+        return array * np.where(up, 1 + unit, 1 - unit).astype(array.dtype)
     return np.nextafter(array, np.where(up, np.inf, -np.inf).astype(array.dtype))
 
 
-def nearby_inputs(inputs: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+def nearby_inputs(inputs: Mapping[str, np.ndarray], seed: int, unit: float = 0.0) -> dict[str, np.ndarray]:
     """`neighbours` of each input."""
     generator = np.random.default_rng(seed)
-    return {name: neighbours(array, generator) for name, array in inputs.items()}
+    return {name: neighbours(array, generator, unit) for name, array in inputs.items()}
 
 
-def nearby_model(model: onnx.ModelProto, folder: Path | None, seed: int) -> onnx.ModelProto:
+def nearby_model(model: onnx.ModelProto, folder: Path | None, seed: int, unit: float = 0.0) -> onnx.ModelProto:
     """The model with `neighbours` of its weights of two axes or more, which are summed over: scalars and vectors may
     be sizes or scales, that have to be what they are. External data, which lies in `folder`, is taken in. Raises
     ImportProblem for weights that cannot be read."""
@@ -42,5 +44,7 @@ def nearby_model(model: onnx.ModelProto, folder: Path | None, seed: int) -> onnx
         moves = tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 1
         if moves or tensor.data_location == onnx.TensorProto.EXTERNAL:
             array = to_array(tensor, folder, f"weight '{tensor.name}'")
-            tensor.CopyFrom(numpy_helper.from_array(neighbours(array, generator) if moves else array, tensor.name))
+            if moves:
+                array = neighbours(array, generator, unit)
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     return changed

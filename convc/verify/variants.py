@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
 
+from convc.verify.precision import PRECISIONS
 from convc.verify.reference import Reference
-from convc.verify.report import TOLERANCES, Report, verify
+from convc.verify.report import Report, verify
 
 if TYPE_CHECKING:
     from convc.runtime import Executable
@@ -24,6 +26,7 @@ def verify_variants(
     on_sample: Callable[[int], None] = lambda seed: None,
 ) -> Iterator[Report]:
     """A report on each set of input shapes, as `verify` makes it. Raises ReferenceFailure."""
+    precision = PRECISIONS[executable.manifest["precision"]]
     for signature in executable.signatures:
         reference = Reference(model, shapes={name: shape for name, shape, _ in signature})
         yield verify(
@@ -32,7 +35,7 @@ def verify_variants(
             signature,
             samples=samples,
             seed=seed,
-            tolerance=TOLERANCES[executable.manifest["precision"]],
-            nearby=reference.nearby,
+            precision=precision,
+            nearby=partial(reference.nearby, unit=precision.unit),
             on_sample=on_sample,
         )

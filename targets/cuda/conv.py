@@ -18,8 +18,9 @@ from convc.ir.dtypes import to_numpy
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block, chunked_weight
 from convc.ir.neural import ConvOp
-from convc.targets.buffers import BufferEmitter, build
+from convc.targets.buffers import build
 from convc.targets.cuda.cores import Tile
+from convc.targets.cuda.emitter import BufferEmitter
 from convc.targets.cuda.gemm import Gemm, Operand
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.tiling import DTYPES, Problem, tiles, uses_tensor_cores

@@ -136,6 +136,7 @@ class MmaCore:
     def __init__(self, tile: Tile, thread: Any, dtype: str) -> None:
         self.tile = tile
         self._instruction = f"convc_mma_{_MMA[dtype]}"
+        self._rounds = dtype == "float32"  # or else the instruction would cut fractions off
         stored = "uint16" if dtype == "bfloat16" else dtype
         self._lanes = ACCESS_BYTES // np.dtype(stored).itemsize
         self.a = T.alloc_buffer([tile.stages * tile.depth * tile.rows * self._lanes], stored, scope="shared.dyn")
@@ -172,6 +173,11 @@ class MmaCore:
             for j in range(0, columns, 2):
                 at = self.b_place(stage, depth + b_depth, b_column + j * _MMA_COLUMNS)
                 extern("convc_ldmatrix_x4", T.address_of(b[j * 2]), T.address_of(self.b[at]))
+            for fragments, count in ((a, rows * 4), (b, columns * 2)) if self._rounds else ():
+                for i in range(count):
+                    number = T.reinterpret("float32", fragments[i])
+                    rounded = T.call_extern("float32", "convc_round_tf32", number)
+                    T.buffer_store(fragments, T.reinterpret("uint32", rounded), [i])
             for i in range(rows):
                 for j in range(columns):
                     sums = T.address_of(self._sums[(i * columns + j) * 4])

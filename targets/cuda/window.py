@@ -17,7 +17,8 @@ from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block
 from convc.ir.neural import ConvOp, PoolOp
 from convc.targets.anchors import bind_average, padded, spatial_axes
-from convc.targets.buffers import BufferEmitter, build
+from convc.targets.buffers import build
+from convc.targets.cuda.emitter import BufferEmitter
 from convc.targets.cuda.injective import MOST_LANES
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.threads import BLOCK

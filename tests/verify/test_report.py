@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from convc.verify import Reference, ReferenceFailure, random_inputs, verify
+from convc.verify import Precision, Reference, ReferenceFailure, random_inputs, verify
 
 SIGNATURE = [("x", (2, 3), np.dtype("float32")), ("i", (4,), np.dtype("int64"))]
 
@@ -99,7 +99,7 @@ amplify = logistic(lambda x: np.float32(3.9) * x * (1 - x))
 
 
 def test_a_model_that_amplifies_rounding_passes_within_its_own_noise() -> None:
-    report = verify(logistic(lambda x: np.float32(3.9) * (x - x * x)), amplify, CHAOS, tolerance=1e-6)
+    report = verify(logistic(lambda x: np.float32(3.9) * (x - x * x)), amplify, CHAOS, precision=Precision(1e-6))
     assert report.error > 1e-6
     assert report.passed
     assert "amplifies rounding" in report.summary()
@@ -116,14 +116,16 @@ def test_a_model_that_amplifies_the_rounding_of_its_weights_passes_too() -> None
         return network(np.nextafter(np.float32(0.1), np.float32(seed % 2)))
 
     ours = network(np.nextafter(np.float32(0.1), np.float32(1)))
-    assert not verify(ours, network(np.float32(0.1)), CHAOS, tolerance=1e-5).passed
-    report = verify(ours, network(np.float32(0.1)), CHAOS, tolerance=1e-5, nearby=nearby)
+    assert not verify(ours, network(np.float32(0.1)), CHAOS, precision=Precision(1e-5)).passed
+    report = verify(ours, network(np.float32(0.1)), CHAOS, precision=Precision(1e-5), nearby=nearby)
     assert report.passed
     assert "last bits of inputs and weights" in report.summary()
 
 
 def test_a_wrong_build_of_such_a_model_still_fails() -> None:
-    report = verify(lambda inputs: {"y": amplify(inputs)["y"] * np.float32(1.01)}, amplify, CHAOS, tolerance=1e-6)
+    report = verify(
+        lambda inputs: {"y": amplify(inputs)["y"] * np.float32(1.01)}, amplify, CHAOS, precision=Precision(1e-6)
+    )
     assert not report.passed
     assert "differs from onnxruntime's" in report.summary()
 

@@ -351,7 +351,7 @@ def test_a_producer_and_consumers_take_turns_by_mbarriers(device):
 def window(x, place, box, steps):
     """The box at a place of an array, zeros outside of it; and the index of what is inside."""
     at = [np.arange(p, p + b, s) for p, b, s in zip(place, box, steps, strict=True)]
-    inside = [(0 <= i) & (i < n) for i, n in zip(at, x.shape, strict=True)]
+    inside = [(i >= 0) & (i < n) for i, n in zip(at, x.shape, strict=True)]
     result = np.zeros([len(i) for i in at], x.dtype)
     held = np.ix_(*(i[j] for i, j in zip(at, inside, strict=True)))
     result[np.ix_(*inside)] = x[held]
