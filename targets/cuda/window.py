@@ -129,11 +129,15 @@ def _window(
             return total
 
         _bind(emitter, op, element)
+
+        def index(lane: Any, out: Sequence[Any] = out) -> Sequence[Any]:
+            return [n, first + lane, *out]
+
         if shape_of(op.result)[-1] % width:
             with T.If(out[-1] < shape_of(op.result)[-1]), T.Then():
-                emitter.store(lambda lane, out=out: [n, first + lane, *out], lanes)
+                emitter.store(index, lanes)
         else:
-            emitter.store(lambda lane, out=out: [n, first + lane, *out], lanes)
+            emitter.store(index, lanes)
 
 
 def _bind(emitter: BufferEmitter, op: ConvOp | PoolOp, element: Any) -> None:
