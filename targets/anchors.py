@@ -118,8 +118,8 @@ def matmul(emitter: Emitter, op: MatMulOp) -> te.Tensor:
 
     def product(index: Index) -> Any:
         *batch, m, n = index
-        a = emitter.read(op.a, [*_batch(a_shape, batch), m, k.var])
-        b = emitter.read(op.b, [*_batch(b_shape, batch), *((n, k.var) if op.transpose_b else (k.var, n))])
+        a = emitter.read(op.a, [*batch_index(a_shape, batch), m, k.var])
+        b = emitter.read(op.b, [*batch_index(b_shape, batch), *((n, k.var) if op.transpose_b else (k.var, n))])
         return a * b
 
     tensor = reduction(emitter, op.result, product, ADD, [k], "matmul", reads=None)
@@ -127,7 +127,8 @@ def matmul(emitter: Emitter, op: MatMulOp) -> te.Tensor:
     return tensor
 
 
-def _batch(shape: Sequence[int], batch: Sequence[Any]) -> list[Any]:
+def batch_index(shape: Sequence[int], batch: Sequence[Any]) -> list[Any]:
+    """The index into an operand's leading axes that numpy's broadcasting pairs with one into the result's."""
     sizes = shape[:-2]
     aligned = list(batch)[len(batch) - len(sizes) :]
     return [0 if size == 1 else i for size, i in zip(sizes, aligned, strict=True)]

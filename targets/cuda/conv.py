@@ -10,11 +10,8 @@ from typing import Any
 
 import tvm.script.ir_builder.tirx as T
 from tvm import tirx
-from xdsl.ir import OpResult, SSAValue
 
-from convc.ir.attributes import element_type, layout_of, physical_shape, shape_of
-from convc.ir.data import CastOp
-from convc.ir.dtypes import to_numpy
+from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block, chunked_weight
 from convc.ir.neural import ConvOp
@@ -22,6 +19,7 @@ from convc.targets.buffers import build
 from convc.targets.cuda.cores import Tile
 from convc.targets.cuda.emitter import BufferEmitter
 from convc.targets.cuda.gemm import Gemm, Operand
+from convc.targets.cuda.operands import source, type_of
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.tiling import DTYPES, Problem, tiles, uses_tensor_cores
 from convc.targets.epilogues import pointwise_epilogue
@@ -60,18 +58,6 @@ class ImplicitGemm:
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
         return build(lambda: _gemm(BufferEmitter(kernel), target).emit(Tile(**config)))
-
-
-def type_of(value: SSAValue) -> str:
-    """The element type of a value by its own name, whatever it is stored as."""
-    return str(to_numpy(element_type(value)))
-
-
-def source(kernel: KernelOp, value: SSAValue) -> SSAValue | None:
-    """The operand in memory that a value is, or that it is a conversion of."""
-    if isinstance(value, OpResult) and isinstance(value.op, CastOp):
-        value = value.op.x
-    return value if value in kernel.block.args else None
 
 
 def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:

@@ -1,4 +1,5 @@
-"""Reductions, arg-reductions and softmax over rows: the threads of a block compute one row together.
+"""Reductions, arg-reductions and softmax over rows, and products with few rows: the threads of a block compute one
+row, or one element of a product, together.
 
 Each thread combines every so-many-th element, and their results are combined pairwise in shared memory, so that a long
 sum is a tree. All passes over a row (largest, total, quotient) are one launch: what the first has read the others find
@@ -12,18 +13,22 @@ from math import prod
 from typing import Any
 
 from tvm import tirx
+from xdsl.ir import Operation, SSAValue
 
 from convc.ir.attributes import layout_of, shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.neural import ArgReduceOp, ReduceOp, SoftmaxOp
+from convc.ir.neural import ArgReduceOp, MatMulOp, ReduceOp, SoftmaxOp
+from convc.targets.anchors import batch_index
 from convc.targets.cuda.target import WARP, CudaTarget
 from convc.targets.cuda.threads import bound
 from convc.targets.emit import Emitter, Index
+from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.flat import FlatReader, Memory, unravelled, whole, without_elements
-from convc.targets.reducers import Reducer
+from convc.targets.reducers import ADD, Reducer
 from convc.targets.rows import Rows, Width, arg_reduce, reduce, softmax
 from convc.targets.template import Config
 
+_ANCHORS = (ArgReduceOp, MatMulOp, ReduceOp, SoftmaxOp)
 _MOST_THREADS = 1024
 _STREAM = 4
 """Elements that a thread should have for itself before others join it."""
@@ -36,14 +41,14 @@ class RowReduce:
 
     def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, ReduceOp | SoftmaxOp | ArgReduceOp) or len(kernel.outputs) != 1:
+        if not isinstance(op, _ANCHORS) or len(kernel.outputs) != 1 or not pointwise_epilogue(kernel):
             return False
         rows, length = _extents(op)
         return length >= WARP and rows * WARP <= 16 * target.threads and without_elements(kernel) is None
 
     def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:
         op = kernel.anchor
-        assert isinstance(op, ReduceOp | SoftmaxOp | ArgReduceOp)
+        assert isinstance(op, _ANCHORS)
         rows, length = _extents(op)
         threads = WARP
         while threads < _MOST_THREADS and 2 * threads * _STREAM <= length and rows * threads < target.threads:
@@ -53,7 +58,7 @@ class RowReduce:
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
         op, y, memory = kernel.anchor, kernel.yielded[0], Memory.of(kernel)
-        assert isinstance(op, ReduceOp | SoftmaxOp | ArgReduceOp)
+        assert isinstance(op, _ANCHORS)
         reader = FlatReader(kernel, whole(()), memory, guarded=True)
         count = _extents(op)[0] if isinstance(op, SoftmaxOp) else prod(memory.shape)
         row = _Row(reader, config["threads"], count)
@@ -70,6 +75,9 @@ class RowReduce:
 
             row.statements.append(row.loop(prod(rows.over), store))
             return memory.function(row.launch())
+        if isinstance(op, MatMulOp):
+            _product(reader, op, row, position)
+            return memory.function(row.writing(memory, y, position))
         layout = layout_of(y)
         index = list(layout.logical_index(position)) if layout else position
 
@@ -84,13 +92,14 @@ class RowReduce:
             reduce(reader, op, make=make)
         else:
             arg_reduce(reader, op, make=make)
-        store_one = tirx.BufferStore(memory.result, reader.element_at(y, position), [row.number])
-        row.statements.append(tirx.IfThenElse(row.thread == 0, store_one, None))
-        return memory.function(row.launch())
+        return memory.function(row.writing(memory, y, position))
 
 
-def _extents(op: ReduceOp | SoftmaxOp | ArgReduceOp) -> tuple[int, int]:
+def _extents(op: Operation) -> tuple[int, int]:
     """How many rows there are, and how many elements each has."""
+    assert isinstance(op, _ANCHORS)
+    if isinstance(op, MatMulOp):
+        return prod(shape_of(op.result)), shape_of(op.a)[-1]
     axes = [op.axis.value.data] if isinstance(op, ArgReduceOp) else op.axes.get_values()
     length = prod(shape_of(op.x)[axis] for axis in axes)
     return prod(shape_of(op.x)) // max(length, 1), length
@@ -124,10 +133,30 @@ class _Row:
             statement = tirx.IfThenElse(i < extent, statement, None)
         return tirx.For(step, 0, steps, tirx.ForKind.SERIAL, statement)
 
+    def writing(self, memory: Memory, value: SSAValue, position: Index) -> tirx.Stmt:
+        """The launch, at the end of which the first thread writes an element of the kernel's result."""
+        store = tirx.BufferStore(memory.result, self.reader.element_at(value, position), [self.number])
+        self.statements.append(tirx.IfThenElse(self.thread == 0, store, None))
+        return self.launch()
+
     def launch(self) -> tirx.Stmt:
         """The loops over rows and threads around the statements."""
         body = tirx.stmt_seq(*self.statements)
         return bound(self.number, self.count, "blockIdx.x", bound(self.thread, self.threads, "threadIdx.x", body))
+
+
+def _product(reader: FlatReader, op: MatMulOp, row: _Row, place: Index) -> None:
+    """The sum of products that an element of a product is."""
+    *batch, m, n = place
+
+    def element(kept: Sequence[Any], over: Sequence[Any]) -> Any:
+        b = [n, over[0]] if op.transpose_b is not None else [over[0], n]
+        return reader.read(op.a, [*batch_index(shape_of(op.a), batch), m, over[0]]) * reader.read(
+            op.b, [*batch_index(shape_of(op.b), batch), *b]
+        )
+
+    total = _ThreadRows([shape_of(op.a)[-1]], [0], row).reduction(reader, element, ADD, "product", None)
+    reader.bind_element(op.result, lambda index: total(index))
 
 
 class _ThreadRows(Rows):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from convc.targets.cuda.conv import ImplicitGemm
 from convc.targets.cuda.generic import Generic
 from convc.targets.cuda.injective import Injective
+from convc.targets.cuda.matmul import MatMul
 from convc.targets.cuda.ordered import Ordered
 from convc.targets.cuda.reduce import RowReduce
 from convc.targets.cuda.target import CudaTarget
@@ -16,6 +17,7 @@ from convc.targets.template import Template
 TEMPLATES: Sequence[Template[CudaTarget]] = (
     ImplicitGemm(),
     Window(),
+    MatMul(),
     RowReduce(),
     Ordered(),
     Injective(),
