@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from convc.artifact.manifest import KERNELS, WEIGHTS, ArtifactError
-from convc.runtime.arrays import aligned_empty, arena, dtype_named
+from convc.runtime.arrays import aligned_empty, arena, dtype_named, usable
 from convc.runtime.weights import read_weights
 
 ABI = 1
@@ -43,6 +43,10 @@ class CpuEngine:
         self._weights = read_weights(folder / WEIGHTS, manifest["weight_bytes"])
         self._arena = arena(max(variant["arena_bytes"] for variant in self._variants))
         self._lock = threading.Lock()
+
+    def prepare(self, value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """A caller's array as kernels read it. Raises InputError."""
+        return usable(value, name, shape, dtype)
 
     def run(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[np.ndarray]:
         """The outputs of a variant, in fresh memory."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from convc.artifact.manifest import check_files, read_manifest
 from convc.runtime import cpu
-from convc.runtime.arrays import InputError, dtype_named, text, usable
+from convc.runtime.arrays import InputError, dtype_named, text
 from convc.runtime.cpu import CpuEngine, usable_cores
 
 Signature: TypeAlias = list[tuple[str, tuple[int, ...], np.dtype]]
@@ -32,10 +32,13 @@ class StepTime:
 class Engine(Protocol):
     """Runs the variants of an artifact on one kind of hardware, on so many threads where that means anything."""
 
-    def run(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[np.ndarray]:
-        """The outputs of a variant, in fresh memory. The inputs are dense, aligned, and of the variant's types."""
+    def prepare(self, value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        """A caller's array as `run` takes it: dense, aligned, of this shape and type. Raises InputError."""
 
-    def profile(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[int]:
+    def run(self, number: int, inputs: Sequence[Any], threads: int) -> list[Any]:
+        """The outputs of a variant, in fresh memory."""
+
+    def profile(self, number: int, inputs: Sequence[Any], threads: int) -> list[int]:
         """Run once; how many nanoseconds each step took."""
 
 
@@ -91,8 +94,9 @@ class Executable:
         outputs = self.run(feed)
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The outputs by name, in fresh memory. Raises InputError."""
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The outputs by name, in fresh memory: numpy arrays; or, on a GPU, if any input lies in its memory, tensors
+        there that DLPack hands on. Raises InputError."""
         variant, arrays = self._prepared(inputs)
         results = self._engine.run(variant.number, arrays, self.threads)
         return {name: result for (name, _, _), result in zip(variant.outputs, results, strict=True)}
@@ -114,9 +118,10 @@ class Executable:
             raise FileExistsError(f"{target} exists")
         shutil.copytree(self.folder, target)
 
-    def _prepared(self, inputs: Mapping[str, Any]) -> tuple[_Variant, list[np.ndarray]]:
+    def _prepared(self, inputs: Mapping[str, Any]) -> tuple[_Variant, list[Any]]:
         variant = self._variant(inputs)
-        return variant, [usable(inputs[name], name, shape, dtype) for name, shape, dtype in variant.inputs]
+        prepare = self._engine.prepare
+        return variant, [prepare(inputs[name], name, shape, dtype) for name, shape, dtype in variant.inputs]
 
     def _variant(self, inputs: Mapping[str, Any]) -> _Variant:
         """The variant for some inputs: the one whose shapes fit, or the first, which says what does not fit."""

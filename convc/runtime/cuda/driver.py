@@ -126,7 +126,7 @@ class Context:
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
         self._handle = c_void_p()
-        self._freed_by: list[tuple[str, Any]] = []
+        self._freed_by: dict[int, tuple[str, c_void_p]] = {}
         driver.call("cuDevicePrimaryCtxRetain", byref(self._handle), driver.device)
         self.enter()
         self.stream = self._make("cuStreamCreate", "cuStreamDestroy_v2", c_uint(_STREAM_NON_BLOCKING))
@@ -149,8 +149,11 @@ class Context:
 
     def memory(self, nbytes: int) -> int:
         """The address of new memory on the GPU, a multiple of 256. Raises CudaError."""
-        address = self._make("cuMemAlloc_v2", "cuMemFree_v2", c_size_t(max(nbytes, 1)))
-        return int(address.value or 0)
+        return int(self.allocate(nbytes).value or 0)
+
+    def allocate(self, nbytes: int) -> c_void_p:
+        """The same as a handle, which `free` takes."""
+        return self._make("cuMemAlloc_v2", "cuMemFree_v2", c_size_t(max(nbytes, 1)))
 
     def pinned(self, nbytes: int) -> int:
         """The address of new host memory that the GPU copies from and to at full speed."""
@@ -170,9 +173,17 @@ class Context:
         """Copy to host memory, in the order of the stream."""
         self.driver.call("cuMemcpyDtoHAsync_v2", c_void_p(target), c_void_p(source), c_size_t(nbytes), self.stream)
 
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        """Copy within the GPU's memory, in the order of the stream."""
+        self.driver.call("cuMemcpyDtoDAsync_v2", c_void_p(target), c_void_p(source), c_size_t(nbytes), self.stream)
+
     def synchronise(self) -> None:
         """Wait for all that the stream was given."""
         self.driver.call("cuStreamSynchronize", self.stream)
+
+    def synchronise_all(self) -> None:
+        """Wait for all that the GPU was given by this process."""
+        self.driver.call("cuCtxSynchronize")
 
     def launch(
         self, function: c_void_p, grid: Sequence[int], block: Sequence[int], dynamic_bytes: int, operands: Sequence[int]
@@ -215,15 +226,33 @@ class Context:
         self.driver.call("cuEventElapsedTime", byref(milliseconds), begin, end)
         return round(milliseconds.value * 1e6)
 
+    def free(self, handle: c_void_p) -> None:
+        """Free something that was made here, unless `close` has."""
+        if found := self._freed_by.pop(id(handle), None):
+            self.driver.call(*found)
+
     def close(self) -> None:
         """Free everything that was made here, the last first."""
         self.enter()
         while self._freed_by:
-            self.driver.call(*self._freed_by.pop())
+            self.driver.call(*self._freed_by.popitem()[1])
         self.driver.call("cuDevicePrimaryCtxRelease_v2", self.driver.device)
 
     def _make(self, function: str, free: str, *arguments: Any) -> c_void_p:
         handle = c_void_p()
         self.driver.call(function, byref(handle), *arguments)
-        self._freed_by.append((free, handle))
+        self._freed_by[id(handle)] = (free, handle)
         return handle
+
+
+class Allocation:
+    """Memory of the GPU that is freed when nothing holds this object."""
+
+    def __init__(self, context: Context, nbytes: int) -> None:
+        self.nbytes, self._context = nbytes, context
+        self._handle = context.allocate(nbytes)
+        self.address = int(self._handle.value or 0)
+
+    def __del__(self) -> None:
+        self._context.enter()
+        self._context.free(self._handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from ctypes import c_void_p
 from dataclasses import dataclass
@@ -16,12 +17,15 @@ from typing import Any
 import numpy as np
 
 from convc.artifact.manifest import KERNELS, WEIGHTS, ArtifactError
-from convc.runtime.arrays import aligned_empty, dtype_named
-from convc.runtime.cuda.driver import Context, CudaError, Driver
+from convc.runtime.arrays import aligned_empty, dtype_named, usable
+from convc.runtime.cuda.dlpack import DeviceArray, device_array, on_device
+from convc.runtime.cuda.driver import Allocation, Context, CudaError, Driver
 from convc.runtime.weights import read_weights
 
 _ALIGNMENT = 256
 """What vector accesses and tensor maps may ask of an address."""
+_GRAPHS = 8
+"""Sets of addresses of inputs whose graphs are kept."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +91,23 @@ class CudaEngine:
             _Variant(context, variant, manifest["kernels"], functions, regions, self._pinned) for variant in variants
         ]
 
-    def run(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[np.ndarray]:
-        """The outputs of a variant, in fresh memory."""
+    def prepare(self, value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | DeviceArray:
+        """A caller's array as it is read: a tensor in the GPU's memory where it lies. Raises InputError."""
+        if on_device(value):
+            with self._lock:
+                self._context.enter()
+                found = device_array(value, name, shape, dtype)
+                self._context.synchronise_all()  # whatever writes it, on whatever stream
+            return found
+        return usable(value, name, shape, dtype)
+
+    def run(self, number: int, inputs: Sequence[np.ndarray | DeviceArray], threads: int) -> list[Any]:
+        """The outputs of a variant, in fresh memory: of the GPU, as DeviceArrays, if any input lies there."""
         with self._lock:
             self._context.enter()
             return self._variants[number].run(inputs)
 
-    def profile(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[int]:
+    def profile(self, number: int, inputs: Sequence[np.ndarray | DeviceArray], threads: int) -> list[int]:
         """Run once; how many nanoseconds each step took, launched by itself."""
         with self._lock:
             self._context.enter()
@@ -101,7 +115,8 @@ class CudaEngine:
 
 
 class _Variant:
-    """The network for one set of input shapes."""
+    """The network for one set of input shapes. Inputs of the host are copied to places of their own; for tensors that
+    lie in the GPU's memory there is a graph for each set of addresses, the last few of which are kept."""
 
     def __init__(
         self,
@@ -112,50 +127,76 @@ class _Variant:
         regions: Mapping[str, int],
         pinned: int,
     ) -> None:
-        self._context = context
-        self._graph: c_void_p | None = None
+        self._context, self._kernels, self._functions, self._regions = context, kernels, functions, regions
+        self._steps: list[Mapping[str, Any]] = variant["steps"]
         self._inputs = _Staged(variant["inputs"], regions["input"], pinned)
         self._outputs = _Staged(variant["outputs"], regions["output"], pinned + self._inputs.nbytes)
-        bases = {"input": self._inputs.addresses, "output": self._outputs.addresses}
-        self._steps: list[list[_Launch]] = []
-        for step in variant["steps"]:
+        self._graphs: OrderedDict[tuple[int, ...], c_void_p] = OrderedDict()
+
+    def run(self, inputs: Sequence[np.ndarray | DeviceArray]) -> list[Any]:
+        addresses = self._upload(inputs)
+        self._context.replay(self._graph(addresses))
+        if any(isinstance(value, DeviceArray) for value in inputs):
+            return self._outputs.copied(self._context)
+        return self._outputs.download(self._context)
+
+    def profile(self, inputs: Sequence[np.ndarray | DeviceArray]) -> list[int]:
+        steps = self._launches(self._upload(inputs))
+        marks = [self._context.event() for _ in range(len(steps) + 1)]
+        self._context.record(marks[0])
+        for step, mark in zip(steps, marks[1:], strict=True):
+            self._issue(step)
+            self._context.record(mark)
+        self._context.synchronise()
+        times = [self._context.nanoseconds(begin, end) for begin, end in pairwise(marks)]
+        for mark in marks:
+            self._context.free(mark)
+        return times
+
+    def _upload(self, inputs: Sequence[np.ndarray | DeviceArray]) -> tuple[int, ...]:
+        """Where the inputs lie, those of the host once the stream has copied them."""
+        addresses = []
+        for number, value in enumerate(inputs):
+            if isinstance(value, DeviceArray):
+                addresses.append(value.address)
+            else:
+                addresses.append(self._inputs.upload(self._context, number, value))
+        return tuple(addresses)
+
+    def _graph(self, inputs: tuple[int, ...]) -> c_void_p:
+        if inputs not in self._graphs:
+            steps = self._launches(inputs)
+            self._context.begin_capture()
+            for step in steps:
+                self._issue(step)
+            self._graphs[inputs] = self._context.end_capture()
+            if len(self._graphs) > _GRAPHS:
+                self._context.free(self._graphs.popitem(last=False)[1])
+        self._graphs.move_to_end(inputs)
+        return self._graphs[inputs]
+
+    def _launches(self, inputs: Sequence[int]) -> list[list[_Launch]]:
+        """The launches of each step, with its inputs at some addresses."""
+        regions, bases = self._regions, {"input": inputs, "output": self._outputs.addresses}
+        steps = []
+        for step in self._steps:
             operands = [
                 (bases[space][number] if space in bases else regions[space]) + offset
                 for space, number, offset in step["places"]
             ]
-            kernel = kernels[step["kernel"]]
-            self._steps.append(
+            steps.append(
                 [
                     _Launch(
-                        functions[launch["function"]],
+                        self._functions[launch["function"]],
                         tuple(launch["grid"]),
                         tuple(launch["block"]),
                         launch["dynamic_bytes"],
                         tuple(operands[i] if i >= 0 else regions["scratch"] - 1 - i for i in launch["operands"]),
                     )
-                    for launch in kernel["launches"]
+                    for launch in self._kernels[step["kernel"]]["launches"]
                 ]
             )
-
-    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        if self._graph is None:
-            self._context.begin_capture()
-            for step in self._steps:
-                self._issue(step)
-            self._graph = self._context.end_capture()
-        self._inputs.upload(self._context, inputs)
-        self._context.replay(self._graph)
-        return self._outputs.download(self._context)
-
-    def profile(self, inputs: Sequence[np.ndarray]) -> list[int]:
-        self._inputs.upload(self._context, inputs)
-        marks = [self._context.event() for _ in range(len(self._steps) + 1)]
-        self._context.record(marks[0])
-        for step, mark in zip(self._steps, marks[1:], strict=True):
-            self._issue(step)
-            self._context.record(mark)
-        self._context.synchronise()
-        return [self._context.nanoseconds(begin, end) for begin, end in pairwise(marks)]
+        return steps
 
     def _issue(self, step: Sequence[_Launch]) -> None:
         for launch in step:
@@ -163,34 +204,42 @@ class _Variant:
 
 
 class _Staged:
-    """Tensors in the GPU's memory, and pinned memory of the host through which they are copied."""
+    """Places of tensors in the GPU's memory, and pinned memory of the host through which they are copied."""
 
     def __init__(self, tensors: Sequence[Mapping[str, Any]], device: int, pinned: int) -> None:
         self.addresses: list[int] = []
-        self._pinned = pinned
+        self._pinned: list[int] = []
         self._tensors = [(tuple(t["shape"]), dtype_named(t["dtype"])) for t in tensors]
-        offset = 0
+        self.nbytes = 0
         for tensor in tensors:
-            self.addresses.append(device + offset)
-            offset += _aligned(_nbytes(tensor))
-        self.nbytes = offset
+            self.addresses.append(device + self.nbytes)
+            self._pinned.append(pinned + self.nbytes)
+            self.nbytes += _aligned(_nbytes(tensor))
 
-    def upload(self, context: Context, arrays: Sequence[np.ndarray]) -> None:
-        """Copy arrays to the GPU, in the order of the stream."""
-        for array, address in zip(arrays, self.addresses, strict=True):
-            pinned = self._pinned + address - self.addresses[0]
-            ctypes.memmove(pinned, array.ctypes.data, array.nbytes)
-            context.upload(address, pinned, array.nbytes)
+    def upload(self, context: Context, number: int, array: np.ndarray) -> int:
+        """Copy an array to its place, in the order of the stream; the place's address."""
+        ctypes.memmove(self._pinned[number], array.ctypes.data, array.nbytes)
+        context.upload(self.addresses[number], self._pinned[number], array.nbytes)
+        return self.addresses[number]
 
     def download(self, context: Context) -> list[np.ndarray]:
         """Wait for the stream, and copy to fresh arrays."""
         results = [aligned_empty(shape, dtype) for shape, dtype in self._tensors]
-        places = [self._pinned + address - self.addresses[0] for address in self.addresses]
-        for result, address, pinned in zip(results, self.addresses, places, strict=True):
+        for result, address, pinned in zip(results, self.addresses, self._pinned, strict=True):
             context.download(pinned, address, result.nbytes)
         context.synchronise()
-        for result, pinned in zip(results, places, strict=True):
+        for result, pinned in zip(results, self._pinned, strict=True):
             ctypes.memmove(result.ctypes.data, pinned, result.nbytes)
+        return results
+
+    def copied(self, context: Context) -> list[DeviceArray]:
+        """Copy to fresh memory of the GPU, and wait for the stream."""
+        results = []
+        for address, (shape, dtype) in zip(self.addresses, self._tensors, strict=True):
+            memory = Allocation(context, prod(shape) * dtype.itemsize)
+            context.copy(memory.address, address, memory.nbytes)
+            results.append(DeviceArray(memory.address, shape, dtype, memory, context))
+        context.synchronise()
         return results
 
 

@@ -22,7 +22,7 @@ def load_emulated(path: str | Path) -> Executable:
     if manifest["target"]["kind"] != "cuda":
         raise ArtifactError(f"{folder} is built for {manifest['target']['name']}: only code for GPUs is emulated")
     functions = [launch["function"] for kernel in manifest["kernels"].values() for launch in kernel["launches"]]
-    driver = Driver(emulated_driver(_cache()))
+    driver = Driver(emulated_driver(cache()))
     with tempfile.TemporaryDirectory(prefix="convc.") as scratch:
         library = Path(scratch) / "kernels.so"
         emulated_kernels((folder / SOURCE).read_text(), functions, library, DEVICE_HEADERS)
@@ -30,7 +30,7 @@ def load_emulated(path: str | Path) -> Executable:
     return Executable(folder, manifest, engine=CudaEngine(folder, manifest, driver, code))
 
 
-def _cache() -> Path:
+def cache() -> Path:
     """Where compiled drivers are kept."""
     from convc.tuning.database import default_path
 

@@ -1,0 +1,159 @@
+"""Artifacts for GPUs, on the software device."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convc.artifact.manifest import write_manifest
+from convc.runtime import ArtifactError, Executable, InputError, load
+from convc.runtime.cuda.dlpack import DeviceArray
+from convc.targets.cuda.emulator.load import load_emulated
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, build_text: Callable[..., None], two_layers_text: str) -> Path:
+    path = tmp_path_factory.mktemp("cuda") / "two.convc"
+    build_text(path, two_layers_text, target="cuda:sm_90a")
+    return path
+
+
+@pytest.fixture(scope="module")
+def executable(folder: Path) -> Executable:
+    return load_emulated(folder)
+
+
+@pytest.fixture
+def inputs() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    shapes = {"image": (2, 3, 5, 7), "gain": (1, 1, 1, 7)}
+    return {name: generator.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.fixture
+def expected(
+    two_layers: Callable[..., Any], weight: np.ndarray, inputs: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    return two_layers(inputs["image"].astype(float), inputs["gain"].astype(float), weight.astype(float))
+
+
+def assert_close(outputs: dict[str, Any], expected: dict[str, np.ndarray]) -> None:
+    assert outputs.keys() == expected.keys()
+    for name, array in expected.items():
+        assert np.abs(outputs[name] - array).max() <= 1e-5 * np.abs(array).max()
+
+
+def test_runs_are_right_and_their_outputs_fresh(executable, inputs, expected) -> None:
+    first = executable.run(inputs)
+    assert_close(first, expected)
+    kept = {name: array.copy() for name, array in first.items()}
+    executable.run({name: array + 1 for name, array in inputs.items()})
+    for name, array in kept.items():
+        np.testing.assert_array_equal(first[name], array)
+    assert_close(executable.run(inputs), expected)
+
+
+def test_every_kernel_has_a_time(executable, inputs, expected) -> None:
+    steps = executable.profile(inputs)
+    assert len(steps) == len(executable.manifest["variants"][0]["steps"])
+    assert all(step.nanoseconds >= 0 for step in steps)
+    assert_close(executable.run(inputs), expected)
+
+
+class Foreign:
+    """What another library's tensor in the GPU's memory shows of itself."""
+
+    def __init__(self, array: DeviceArray) -> None:
+        self.array = array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.array.__dlpack_device__()
+
+
+def on_gpu(executable: Executable, array: np.ndarray) -> DeviceArray:
+    context = executable._engine._context
+    context.enter()
+    address = context.memory(array.nbytes)
+    context.upload(address, array.ctypes.data, array.nbytes)
+    context.synchronise()
+    return DeviceArray(address, array.shape, array.dtype, array)
+
+
+@pytest.mark.parametrize("form", ["own", "DLPack", "array interface"])
+def test_tensors_of_the_gpu_are_taken_and_given(form, executable, inputs, expected) -> None:
+    """Twice: the second time with the graph of the first."""
+    image = on_gpu(executable, inputs["image"])
+    if form == "DLPack":
+        given: Any = Foreign(image)
+    elif form == "array interface":
+        given = type("Array", (), {"__cuda_array_interface__": image.__cuda_array_interface__})()
+    else:
+        given = image
+    for _ in range(2):
+        outputs = executable.run({"image": given, "gain": inputs["gain"]})
+        assert all(isinstance(array, DeviceArray) for array in outputs.values())
+        assert outputs["flat"].__dlpack_device__() == (2, 0)
+        assert_close({name: array.numpy() for name, array in outputs.items()}, expected)
+
+
+def test_capsules_give_back_what_they_hold(executable, inputs) -> None:
+    from convc.runtime.cuda import dlpack
+
+    before = len(dlpack._handed_out)
+    capsule = on_gpu(executable, inputs["gain"]).__dlpack__()
+    assert len(dlpack._handed_out) == before + 1
+    del capsule  # taken by nobody
+    assert len(dlpack._handed_out) == before
+    executable.run({**inputs, "gain": Foreign(on_gpu(executable, inputs["gain"]))})
+    assert len(dlpack._handed_out) == before
+
+
+def test_tensors_of_the_gpu_that_do_not_fit_are_refused(executable, inputs) -> None:
+    wrong = on_gpu(executable, inputs["gain"].astype(np.float64))
+    with pytest.raises(InputError, match="input 'gain': expected float32, got float64"):
+        executable.run({**inputs, "gain": wrong})
+    with pytest.raises(InputError, match="input 'image': expected shape 2x3x5x7, got 1x1x1x7"):
+        executable.run({**inputs, "image": on_gpu(executable, inputs["gain"])})
+
+
+def test_a_machine_without_a_driver_says_so(folder: Path) -> None:
+    if shutil.which("nvidia-smi"):
+        pytest.skip("this machine has an NVIDIA driver")
+    with pytest.raises(ArtifactError, match="built for cuda:sm_90a: this machine has no NVIDIA driver"):
+        load(folder)
+
+
+def test_too_little_memory_is_told_in_numbers(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVC_EMULATED_MEMORY", str(64 << 20))
+    path = tmp_path / "large.convc"
+    shutil.copytree(folder, path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").unlink()
+    manifest["variants"][0]["arena_bytes"] = 1 << 30
+    write_manifest(path, {key: value for key, value in manifest.items() if key not in ("files", "digest")})
+    with pytest.raises(ArtifactError, match=r"it needs 1024 MiB of the GPU's memory, \d+ MiB are free"):
+        load_emulated(path)
+
+
+def test_code_for_another_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from convc.runtime.cuda import engine
+    from convc.runtime.cuda.driver import Driver
+    from convc.targets.cuda.emulator.build import emulated_driver
+    from convc.targets.cuda.emulator.load import cache
+    from convc.targets.cuda.target import parse_cuda
+
+    path = emulated_driver(cache())
+    monkeypatch.setattr(engine, "Driver", lambda: Driver(path))
+    assert engine.lacking(parse_cuda("cuda:sm_90a").to_dict()) == ""
+    assert engine.lacking(parse_cuda("cuda:sm_90").to_dict()) == ""
+    assert "is sm_90: build it again" in engine.lacking(parse_cuda("cuda:sm_80").to_dict())
+    assert "is sm_90: build it again" in engine.lacking(parse_cuda("cuda:sm_100").to_dict())
