@@ -46,9 +46,16 @@ struct Event {
 };
 
 struct Module {
-    void *library;
+    void *library = nullptr;
     int file;
     char *shared, *shared_end;
+
+    explicit Module(int file) : file(file) {}
+    Module(const Module &) = delete;
+    ~Module() {
+        if (library) dlclose(library);
+        close(file);
+    }
 };
 
 struct Function {
@@ -304,7 +311,7 @@ int cuDevicePrimaryCtxRetain(void **result, int device) {
 int cuDevicePrimaryCtxReset_v2(int) {
     LOCKED;
     sticky = 0;
-    streams.clear(), events.clear(), graphs.clear(), executables.clear();
+    streams.clear(), events.clear(), graphs.clear(), executables.clear(), functions.clear(), modules.clear();
     release_all();
     return SUCCESS;
 }
@@ -361,23 +368,17 @@ int cuModuleLoadData(void **result, const void *image) {
     std::memcpy(&sections, bytes + 40, 8);
     std::memcpy(&size, bytes + 58, 2);
     std::memcpy(&count, bytes + 60, 2);
-    int file = memfd_create("kernels", MFD_CLOEXEC);
+    auto module = std::make_unique<Module>(memfd_create("kernels", MFD_CLOEXEC));
     std::size_t whole = sections + std::size_t(size) * count;
-    if (file < 0 || write(file, bytes, whole) != ssize_t(whole)) return OUT_OF_MEMORY;
+    if (write(module->file, bytes, whole) != ssize_t(whole)) return OUT_OF_MEMORY;
     // Kernels find the functions of fibres.cpp here, however this library was loaded.
     Dl_info self;
     dladdr(reinterpret_cast<void *>(&cuModuleLoadData), &self);
     dlopen(self.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
     // dlopen takes libraries of one path for the same: the file stays open as long as the module is loaded.
-    void *library = dlopen(("/proc/self/fd/" + std::to_string(file)).c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        close(file);
-        return say(NO_BINARY_FOR_GPU, dlerror());
-    }
-    auto module = std::make_unique<Module>();
-    module->library = library;
-    module->file = file;
-    auto bounds = static_cast<char *const *>(dlsym(library, "convc_static_shared"));
+    module->library = dlopen(("/proc/self/fd/" + std::to_string(module->file)).c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!module->library) return say(NO_BINARY_FOR_GPU, dlerror());
+    auto bounds = static_cast<char *const *>(dlsym(module->library, "convc_static_shared"));
     if (!bounds) return say(NO_BINARY_FOR_GPU, "the image was not compiled for the emulated device");
     module->shared = bounds[0], module->shared_end = bounds[1];
     *result = keep(modules, std::move(module));
@@ -390,8 +391,6 @@ int cuModuleUnload(void *handle) {
     if (!module) return INVALID_HANDLE;
     for (auto each = functions.begin(); each != functions.end();)
         each = each->second->module == module ? functions.erase(each) : std::next(each);
-    dlclose(module->library);
-    close(module->file);
     modules.erase(handle);
     return SUCCESS;
 }
