@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <vector>
 
+#include "engine_functions.h"
 #include "fibres.h"
 #include "memory.h"
 #include "results.h"
@@ -48,7 +49,7 @@ struct Event {
 struct Module {
     void *library = nullptr;
     int file;
-    char *shared, *shared_end;
+    char *shared[2];  // begin and end of static shared memory
 
     explicit Module(int file) : file(file) {}
     Module(const Module &) = delete;
@@ -211,7 +212,7 @@ int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void *
             return;
         }
         const Module &module = *function.module;
-        Launch one = {function.kernel, function.name.c_str(), grid, dynamic, module.shared, module.shared_end, places->data()};
+        Launch one = {function.kernel, function.name.c_str(), grid, dynamic, module.shared[0], module.shared[1], places->data()};
         std::string message;
         if ((sticky = run(one, message))) say(sticky, message);
     });
@@ -371,16 +372,13 @@ int cuModuleLoadData(void **result, const void *image) {
     auto module = std::make_unique<Module>(memfd_create("kernels", MFD_CLOEXEC));
     std::size_t whole = sections + std::size_t(size) * count;
     if (write(module->file, bytes, whole) != ssize_t(whole)) return OUT_OF_MEMORY;
-    // Kernels find the functions of fibres.cpp here, however this library was loaded.
-    Dl_info self;
-    dladdr(reinterpret_cast<void *>(&cuModuleLoadData), &self);
-    dlopen(self.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
     // dlopen takes libraries of one path for the same: the file stays open as long as the module is loaded.
     module->library = dlopen(("/proc/self/fd/" + std::to_string(module->file)).c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!module->library) return say(NO_BINARY_FOR_GPU, dlerror());
-    auto bounds = static_cast<char *const *>(dlsym(module->library, "convc_static_shared"));
-    if (!bounds) return say(NO_BINARY_FOR_GPU, "the image was not compiled for the emulated device");
-    module->shared = bounds[0], module->shared_end = bounds[1];
+    using Attach = void (*)(const Engine *, char *(&)[2]);
+    auto attach = reinterpret_cast<Attach>(dlsym(module->library, "convc_attach"));
+    if (!attach) return say(NO_BINARY_FOR_GPU, "the image was not compiled for the emulated device");
+    attach(&engine, module->shared);
     *result = keep(modules, std::move(module));
     return SUCCESS;
 }

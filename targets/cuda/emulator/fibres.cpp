@@ -17,16 +17,12 @@
 #include <unistd.h>
 #include <vector>
 
+#include "engine_functions.h"
 #include "in_flight.h"
 #include "memory.h"
 #include "results.h"
 
 namespace convc_emulated {
-
-extern "C" {
-Thread *emulated_thread;
-Grid emulated_grid;
-}
 
 namespace {
 
@@ -101,7 +97,7 @@ void exited(Thread &thread);
 void body() {
     for (;;) {
         while (started < threads.size()) {
-            running->thread = emulated_thread = &threads[started++];
+            running->thread = engine.thread = &threads[started++];
             launch->kernel->run(launch->parameters);
             exited(*running->thread);
         }
@@ -188,7 +184,7 @@ Fibre *choose() {
 [[noreturn]] void enter(Fibre *fibre) {
     if (!fibre) fibre = choose();
     running = fibre;
-    emulated_thread = fibre->thread;
+    engine.thread = fibre->thread;
     if (fibre->entered) _longjmp(fibre->context, 1);
     fibre->entered = true;
     setcontext(&fibre->entry);
@@ -366,8 +362,6 @@ void run_grid() {
 
 }  // namespace
 
-extern "C" {
-
 void emulated_wait(const std::uint32_t *word, std::uint32_t mask, std::uint32_t value) {
     if ((*word & mask) != value) return;
     Fibre *self = running;
@@ -376,8 +370,8 @@ void emulated_wait(const std::uint32_t *word, std::uint32_t mask, std::uint32_t 
 }
 
 void emulated_meet(unsigned size, std::uint32_t lanes, void *record, Perform perform) {
-    State &block = state(emulated_thread->block);
-    unsigned number = emulated_thread->number, warp = number / size * size / 32, place = number % size;
+    State &block = state(engine.thread->block);
+    unsigned number = engine.thread->number, warp = number / size * size / 32, place = number % size;
     if (size == 32 && !(lanes >> place & 1)) emulated_fail(LAUNCH_FAILED, "a thread is not in the mask that it gives");
     auto &meetings = block.meetings[warp];
     std::size_t found = 0;
@@ -405,7 +399,7 @@ std::uint32_t emulated_active(const void *place) {
 }
 
 void emulated_barrier(unsigned id, unsigned count, bool wait) {
-    State &block = state(emulated_thread->block);
+    State &block = state(engine.thread->block);
     if (id >= BARRIERS) emulated_fail(ILLEGAL_INSTRUCTION, "a block has 16 barriers");
     if (count % 32) emulated_fail(ILLEGAL_INSTRUCTION, "the threads of a barrier must be whole warps");
     Barrier &barrier = block.barriers[id];
@@ -418,11 +412,11 @@ void emulated_barrier(unsigned id, unsigned count, bool wait) {
 }
 
 void emulated_cluster_arrive() {
-    emulated_thread->cluster_arrival = cluster.generation;
+    engine.thread->cluster_arrival = cluster.generation;
     if (++cluster.arrived >= live) open_barrier(cluster);
 }
 
-void emulated_cluster_wait() { emulated_wait(&cluster.generation, ~0u, emulated_thread->cluster_arrival); }
+void emulated_cluster_wait() { emulated_wait(&cluster.generation, ~0u, engine.thread->cluster_arrival); }
 
 Block *emulated_peer(unsigned rank) {
     if (rank >= volume(launch->grid.cluster)) emulated_fail(ILLEGAL_ADDRESS, "the cluster has no block of this rank");
@@ -430,7 +424,7 @@ Block *emulated_peer(unsigned rank) {
 }
 
 void emulated_fail(int error, const char *what) {
-    *report = std::string("kernel ") + launch->name + ", " + (emulated_thread ? position(*emulated_thread) : "") + ": " + what;
+    *report = std::string("kernel ") + launch->name + ", " + (engine.thread ? position(*engine.thread) : "") + ": " + what;
     failure = error;
     siglongjmp(failed, 1);
 }
@@ -474,13 +468,11 @@ std::uint32_t emulated_ballot(std::uint32_t lanes, bool predicate) {
     return record.result;
 }
 
-}  // extern "C"
-
 int run(const Launch &asked, std::string &message) {
     launch = &asked;
     report = &message;
-    emulated_grid = asked.grid;
-    emulated_thread = nullptr;
+    engine.grid = asked.grid;
+    engine.thread = nullptr;
     Handlers handlers;
     failure = 0;
     if (!sigsetjmp(failed, 1)) {
@@ -491,7 +483,7 @@ int run(const Launch &asked, std::string &message) {
         next_ready = 0;
         for (auto &fibre : fibres) prepare(*fibre), idle.push_back(fibre.get());
     }
-    emulated_thread = nullptr;
+    engine.thread = nullptr;
     return failure;
 }
 

@@ -2,13 +2,11 @@
 // PTX ISA's chapter on warp-level matrix instructions. Sums are made in float64 and rounded once.
 #include <cstring>
 
-#include "include/engine.h"
+#include "engine_functions.h"
 #include "numbers.h"
 #include "results.h"
 
 namespace convc_emulated {
-
-extern "C" {
 
 void emulated_ldmatrix(std::uint32_t *result, const void *row, unsigned count, bool transposed) {
     struct Record {
@@ -78,7 +76,5 @@ void emulated_mma(float *d, const std::uint32_t *a, const std::uint32_t *b, Numb
             }
     });
 }
-
-}  // extern "C"
 
 }  // namespace convc_emulated

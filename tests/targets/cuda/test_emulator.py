@@ -124,10 +124,10 @@ def test_clusters_share_their_memory(device):
 extern "C" __global__ void neighbour(const float* x, float* y) {
   extern __shared__ float memory[];
   memory[threadIdx.x] = x[blockIdx.x * 32 + threadIdx.x];
-  convc_emulated::emulated_cluster_arrive();
-  convc_emulated::emulated_cluster_wait();
+  convc_emulated::engine->cluster_arrive();
+  convc_emulated::engine->cluster_wait();
   unsigned rank = blockIdx.x % 4;
-  float* other = (float*)(convc_emulated::emulated_peer(rank ^ 1)->window + convc_emulated::RESERVED);
+  float* other = (float*)(convc_emulated::engine->peer(rank ^ 1)->window + convc_emulated::RESERVED);
   y[blockIdx.x * 32 + threadIdx.x] = other[threadIdx.x];
 }
 """
