@@ -232,7 +232,8 @@ ERRORS = {
     "an mbarrier is not initialised": ("BEGIN", "convc_mbarrier_wait(barrier, 0);", "an mbarrier was not initialised"),
     "too many arrive": (
         "BEGIN",
-        "if (!threadIdx.x) convc_mbarrier_init(barrier, 2); __syncthreads(); convc_mbarrier_arrive(barrier);",
+        "if (!threadIdx.x) convc_mbarrier_init(barrier, 2); __syncthreads();"
+        "convc_mbarrier_arrive_expect_tx(barrier, 16);",
         "more arrive at an mbarrier",
     ),
     "a phase never ends": (

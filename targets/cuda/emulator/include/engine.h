@@ -36,7 +36,6 @@ struct Block {
     Index index;          // blockIdx
     unsigned rank;        // in the cluster
     char *window;         // of shared memory
-    unsigned dynamic;     // bytes of dynamic shared memory
 };
 
 struct Grid {
