@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <vector>
 
+#include "blocks.h"
 #include "engine_functions.h"
 #include "launch.h"
 #include "memory.h"
@@ -27,7 +28,7 @@ int sticky, context;
 
 namespace {
 
-constexpr unsigned SHARED_MEMORY = 48 << 10, SHARED_MEMORY_OPT_IN = 227 << 10, MOST_THREADS = 1024, MOST_CLUSTER = 8;
+constexpr unsigned SHARED_MEMORY = 48 << 10, SHARED_MEMORY_OPT_IN = 227 << 10, MOST_CLUSTER = 8;
 
 struct Module {
     void *library = nullptr;

@@ -154,14 +154,14 @@ class Device:
 
 @pytest.fixture(scope="session")
 def _device(tmp_path_factory: pytest.TempPathFactory) -> Device:
-    folder = tmp_path_factory.mktemp("emulator")
-    return Device(emulated_driver(Path(tmp_path_factory.getbasetemp()).parent / "driver"), folder)
+    return Device(emulated_driver(), tmp_path_factory.mktemp("emulator"))
 
 
 @pytest.fixture
 def device(_device: Device, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """The emulated device (sm_90), as after a reset."""
     monkeypatch.setenv("CONVC_EMULATED_SM", "90")
+    _device.cuCtxSetCurrent(_device.context)
     yield _device
     _device.cuDevicePrimaryCtxReset_v2(0)
 

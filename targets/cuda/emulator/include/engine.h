@@ -1,5 +1,5 @@
 // What a kernel compiled for the host asks of the emulated device: who the running thread is, and the ways in which
-// threads wait for each other. The driver (fibres.cpp) implements it; emulate.h builds CUDA's own names on it.
+// threads wait for each other. The driver implements it; emulate.h builds CUDA's own names on it.
 #pragma once
 
 #include <cstddef>
