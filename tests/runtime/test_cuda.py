@@ -148,10 +148,9 @@ def test_code_for_another_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     from convc.runtime.cuda import engine
     from convc.runtime.cuda.driver import Driver
     from convc.targets.cuda.emulator.build import emulated_driver
-    from convc.targets.cuda.emulator.load import cache
     from convc.targets.cuda.target import parse_cuda
 
-    path = emulated_driver(cache())
+    path = emulated_driver()
     monkeypatch.setattr(engine, "Driver", lambda: Driver(path))
     assert engine.lacking(parse_cuda("cuda:sm_90a").to_dict()) == ""
     assert engine.lacking(parse_cuda("cuda:sm_90").to_dict()) == ""

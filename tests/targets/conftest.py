@@ -192,7 +192,7 @@ def _on_software_device(function: Any, target: CudaTarget, path: Path, indexed_a
     emulated_kernels(source, code.functions, path, DEVICE_HEADERS)
 
     def call(images: Sequence[Image], threads: int) -> None:
-        context = _software_device(path.parent)
+        context = _software_device()
         module = context.module(path.read_bytes())
         addresses = [context.memory(image.bytes.nbytes) for image in images]
         scratch = context.memory(code.scratch_bytes)
@@ -209,11 +209,11 @@ def _on_software_device(function: Any, target: CudaTarget, path: Path, indexed_a
     return call
 
 
-def _software_device(folder: Path) -> Context:
+def _software_device() -> Context:
     from convc.runtime.cuda.driver import Context, Driver
     from convc.targets.cuda.emulator.build import emulated_driver
 
-    return Context(Driver(emulated_driver(folder)))
+    return Context(Driver(emulated_driver()))
 
 
 RUN = """

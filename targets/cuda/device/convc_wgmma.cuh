@@ -12,7 +12,7 @@
 
 #define CONVC_WGMMA_OF(n, depth, type, number)                                                                       \
     inline void convc_wgmma_m64n##n##k##depth##_##type(float *d, std::uint64_t a, std::uint64_t b, int accumulate) {    \
-        convc_emulated::emulated_wgmma(d, a, b, n, convc_emulated::number, accumulate != 0);                       \
+        convc_emulated::engine->wgmma(d, a, b, n, convc_emulated::number, accumulate != 0);                       \
     }
 #define CONVC_WGMMA(n, i, a, b, p)          \
     CONVC_WGMMA_OF(n, 16, f16, F16)         \

@@ -10,6 +10,7 @@
 #include <map>
 #include <vector>
 
+#include "engine_functions.h"
 #include "in_flight.h"
 #include "results.h"
 #include "tensor_maps.h"
@@ -40,7 +41,7 @@ std::map<const Thread *, Groups> copies, stores;
 std::deque<Work> loads;
 std::uint32_t chance;
 
-Groups &mine(std::map<const Thread *, Groups> &all) { return all[emulated_thread]; }
+Groups &mine(std::map<const Thread *, Groups> &all) { return all[engine.thread]; }
 
 // An mbarrier: arrivals that are pending in this phase, arrivals that a phase has, bytes that are pending, the parity of
 // the phase. Memory that was never written is not one.
@@ -111,8 +112,6 @@ const char *left_by(const Thread &thread) {
 
 const char *left_by_cluster() { return loads.empty() ? nullptr : "the block ends while TMA loads write its shared memory"; }
 
-extern "C" {
-
 void emulated_copy(void *shared, const void *global, unsigned size, unsigned valid) {
     if (reinterpret_cast<std::uintptr_t>(shared) % size || (valid && reinterpret_cast<std::uintptr_t>(global) % size))
         emulated_fail(MISALIGNED_ADDRESS, "cp.async is not aligned to its size");
@@ -180,7 +179,5 @@ void emulated_tma_store(const void *shared, const void *map_place, const int *at
 void emulated_bulk_commit() { mine(stores).commit(); }
 
 void emulated_bulk_wait(unsigned pending) { mine(stores).wait(pending); }
-
-}  // extern "C"
 
 }  // namespace convc_emulated

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from convc.targets.toolchain import ToolchainError
+from convc.tuning.database import default_path
 
 FOLDER = Path(__file__).parent
 HEADERS = FOLDER / "include"
@@ -33,11 +34,13 @@ _DYNAMIC = re.compile(
 )
 
 
-def emulated_driver(folder: Path) -> Path:
-    """The path of the emulated `libcuda.so.1`, compiled unless the folder has it from the same sources and compiler.
+def emulated_driver(folder: Path | None = None) -> Path:
+    """The path of the emulated `libcuda.so.1`, compiled unless the folder (the user's cache) has it from the same
+    sources and compiler.
 
     Raises ToolchainError.
     """
+    folder = folder or default_path().parent / "emulator"
     sources = sorted(FOLDER.glob("*.cpp"))
     digest = hashlib.sha256(repr((_compiler(), _OPTIONS, _DRIVER)).encode())
     for path in (*sources, *sorted(FOLDER.glob("*.h")), HEADERS / "engine.h"):

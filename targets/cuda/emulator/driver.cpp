@@ -1,54 +1,46 @@
 // A libcuda.so.1 whose device is this process: the entry points of the driver API that a run-time of kernels and graphs
-// needs. Work is done when it is issued, in the order of issue, so streams do not overlap; while a stream is captured it
-// is recorded instead, and done when its graph is launched. A kernel that fails is reported by the next call that
-// synchronises, and by all that follow it, until the primary context is reset.
-#include <chrono>
+// needs. A kernel that fails is reported by the next call that synchronises, and by all that follow it, until the primary
+// context is reset.
+#include "driver.h"
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
-#include <functional>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <set>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <vector>
 
-#include "fibres.h"
+#include "blocks.h"
+#include "engine_functions.h"
+#include "launch.h"
 #include "memory.h"
-#include "results.h"
 #include "tensor_maps.h"
 
 using namespace convc_emulated;
 
+namespace convc_emulated {
+
+std::recursive_mutex lock;
+int sticky, context;
+
+}  // namespace convc_emulated
+
 namespace {
 
-using Work = std::function<void()>;
-
-constexpr unsigned SHARED_MEMORY = 48 << 10, SHARED_MEMORY_OPT_IN = 227 << 10, MOST_THREADS = 1024, MOST_CLUSTER = 8;
-
-struct Graph {
-    std::vector<Work> work;
-    bool broken = false;  // something that cannot be captured was asked for
-};
-
-struct Stream {
-    std::shared_ptr<Graph> capture;
-    bool origin = false;  // of the capture
-};
-
-struct Event {
-    std::shared_ptr<Graph> capture;
-    bool recorded = false;
-    std::chrono::steady_clock::time_point time;
-};
+constexpr unsigned SHARED_MEMORY = 48 << 10, SHARED_MEMORY_OPT_IN = 227 << 10, MOST_CLUSTER = 8;
 
 struct Module {
-    void *library;
+    void *library = nullptr;
     int file;
-    char *shared, *shared_end;
+    char *shared[2];  // begin and end of static shared memory
+
+    explicit Module(int file) : file(file) {}
+    Module(const Module &) = delete;
+    ~Module() {
+        if (library) dlclose(library);
+        close(file);
+    }
 };
 
 struct Function {
@@ -58,108 +50,17 @@ struct Function {
     unsigned dynamic_limit = SHARED_MEMORY;
 };
 
-std::recursive_mutex lock;
 bool initialised;
 unsigned retained;
-int sticky;  // the result of a kernel that failed
 std::string last_message;
-int context;  // its address is the context
 thread_local std::vector<void *> contexts;
-
-std::map<void *, std::unique_ptr<Stream>> streams;
-std::map<void *, std::unique_ptr<Event>> events;
-std::map<void *, std::unique_ptr<Module>> modules;
-std::map<void *, std::unique_ptr<Function>> functions;
-std::map<void *, std::shared_ptr<Graph>> graphs, executables;
-Stream null_stream;
-
-template <class T>
-T *lookup(std::map<void *, std::unique_ptr<T>> &objects, void *handle) {
-    auto found = objects.find(handle);
-    return found == objects.end() ? nullptr : found->second.get();
-}
-
-template <class T>
-void *keep(std::map<void *, std::unique_ptr<T>> &objects, std::unique_ptr<T> object) {
-    void *handle = object.get();
-    objects[handle] = std::move(object);
-    return handle;
-}
-
-// 0, 1 and 2 name the stream of the context.
-Stream *stream_of(void *handle) {
-    return reinterpret_cast<std::uintptr_t>(handle) <= 2 ? &null_stream : lookup(streams, handle);
-}
-
-int say(int result, std::string message) {
-    last_message = std::move(message);
-    std::fprintf(stderr, "emulated CUDA device: %s\n", last_message.c_str());
-    return result;
-}
-
-bool capturing() {
-    for (auto &[handle, stream] : streams)
-        if (stream->capture) return true;
-    return false;
-}
-
-// What a call may answer before it does anything.
-int ready() {
-    if (!initialised) return NOT_INITIALIZED;
-    if (contexts.empty() || !contexts.back()) return INVALID_CONTEXT;
-    return sticky;
-}
-
-// For calls that a capture in progress does not allow.
-int ready_and_free() {
-    if (int result = ready()) return result;
-    if (!capturing()) return SUCCESS;
-    for (auto &[handle, stream] : streams)
-        if (stream->capture) stream->capture->broken = true;
-    return STREAM_CAPTURE_UNSUPPORTED;
-}
-
-#define LOCKED std::lock_guard<std::recursive_mutex> guard(lock)
-#define READY                          \
-    LOCKED;                            \
-    if (int result = ready()) return result
-#define READY_AND_FREE                 \
-    LOCKED;                            \
-    if (int result = ready_and_free()) return result
-
-int enqueue(void *handle, Work work) {
-    Stream *stream = stream_of(handle);
-    if (!stream) return INVALID_HANDLE;
-    if (stream->capture) {
-        if (stream->capture->broken) return STREAM_CAPTURE_INVALIDATED;
-        stream->capture->work.push_back(std::move(work));
-    } else {
-        if (stream == &null_stream && capturing()) return STREAM_CAPTURE_IMPLICIT;
-        work();
-    }
-    return SUCCESS;
-}
-
-bool inside(const void *address, std::size_t bytes, Place place) {
-    char *begin;
-    const Allocation *allocation = find(address, &begin);
-    return allocation && allocation->place == place &&
-           bytes <= allocation->size - std::size_t(static_cast<const char *>(address) - begin);
-}
-
-int copy(void *to, const void *from, std::size_t bytes, const void *on_device, const void *other, void *stream) {
-    if (!bytes) return SUCCESS;
-    if (!inside(on_device, bytes, Place::DEVICE) || (other && !inside(other, bytes, Place::DEVICE)) || !to || !from)
-        return say(INVALID_VALUE, "a copy of " + std::to_string(bytes) + " bytes leaves its allocation");
-    return enqueue(stream, [=] { std::memcpy(to, from, bytes); });
-}
+Objects<Module> modules;
+Objects<Function> functions;
 
 unsigned capability() {
     const char *text = std::getenv("CONVC_EMULATED_SM");
     return text ? unsigned(std::atoi(text)) : 90;
 }
-
-void *pointer(std::uint64_t address) { return reinterpret_cast<void *>(address); }
 
 // A pointer that is no allocation's would fault on a device as soon as it is followed.
 const char *stray(const Kernel &kernel, void *const *values) {
@@ -204,13 +105,36 @@ int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void *
             return;
         }
         const Module &module = *function.module;
-        Launch one = {function.kernel, function.name.c_str(), grid, dynamic, module.shared, module.shared_end, places->data()};
+        Launch one = {function.kernel, function.name.c_str(), grid, dynamic, module.shared[0], module.shared[1], places->data()};
         std::string message;
         if ((sticky = run(one, message))) say(sticky, message);
     });
 }
 
 }  // namespace
+
+namespace convc_emulated {
+
+int say(int result, std::string message) {
+    last_message = std::move(message);
+    std::fprintf(stderr, "emulated CUDA device: %s\n", last_message.c_str());
+    return result;
+}
+
+int ready() {
+    if (!initialised) return NOT_INITIALIZED;
+    if (contexts.empty() || !contexts.back()) return INVALID_CONTEXT;
+    return sticky;
+}
+
+int ready_and_free() {
+    if (int result = ready()) return result;
+    if (!capturing()) return SUCCESS;
+    spoil_captures();
+    return STREAM_CAPTURE_UNSUPPORTED;
+}
+
+}  // namespace convc_emulated
 
 #pragma GCC visibility push(default)
 extern "C" {
@@ -304,7 +228,8 @@ int cuDevicePrimaryCtxRetain(void **result, int device) {
 int cuDevicePrimaryCtxReset_v2(int) {
     LOCKED;
     sticky = 0;
-    streams.clear(), events.clear(), graphs.clear(), executables.clear();
+    forget_streams();
+    functions.clear(), modules.clear();
     release_all();
     return SUCCESS;
 }
@@ -361,25 +286,16 @@ int cuModuleLoadData(void **result, const void *image) {
     std::memcpy(&sections, bytes + 40, 8);
     std::memcpy(&size, bytes + 58, 2);
     std::memcpy(&count, bytes + 60, 2);
-    int file = memfd_create("kernels", MFD_CLOEXEC);
+    auto module = std::make_unique<Module>(memfd_create("kernels", MFD_CLOEXEC));
     std::size_t whole = sections + std::size_t(size) * count;
-    if (file < 0 || write(file, bytes, whole) != ssize_t(whole)) return OUT_OF_MEMORY;
-    // Kernels find the functions of fibres.cpp here, however this library was loaded.
-    Dl_info self;
-    dladdr(reinterpret_cast<void *>(&cuModuleLoadData), &self);
-    dlopen(self.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
+    if (write(module->file, bytes, whole) != ssize_t(whole)) return OUT_OF_MEMORY;
     // dlopen takes libraries of one path for the same: the file stays open as long as the module is loaded.
-    void *library = dlopen(("/proc/self/fd/" + std::to_string(file)).c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        close(file);
-        return say(NO_BINARY_FOR_GPU, dlerror());
-    }
-    auto module = std::make_unique<Module>();
-    module->library = library;
-    module->file = file;
-    auto bounds = static_cast<char *const *>(dlsym(library, "convc_static_shared"));
-    if (!bounds) return say(NO_BINARY_FOR_GPU, "the image was not compiled for the emulated device");
-    module->shared = bounds[0], module->shared_end = bounds[1];
+    module->library = dlopen(("/proc/self/fd/" + std::to_string(module->file)).c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!module->library) return say(NO_BINARY_FOR_GPU, dlerror());
+    using Attach = void (*)(const Engine *, char *(&)[2]);
+    auto attach = reinterpret_cast<Attach>(dlsym(module->library, "convc_attach"));
+    if (!attach) return say(NO_BINARY_FOR_GPU, "the image was not compiled for the emulated device");
+    attach(&engine, module->shared);
     *result = keep(modules, std::move(module));
     return SUCCESS;
 }
@@ -390,8 +306,6 @@ int cuModuleUnload(void *handle) {
     if (!module) return INVALID_HANDLE;
     for (auto each = functions.begin(); each != functions.end();)
         each = each->second->module == module ? functions.erase(each) : std::next(each);
-    dlclose(module->library);
-    close(module->file);
     modules.erase(handle);
     return SUCCESS;
 }
@@ -439,239 +353,6 @@ int cuFuncGetAttribute(int *value, int attribute, void *handle) {
     default: *value = 0;
     }
     return SUCCESS;
-}
-
-// Memory
-
-int cuMemAlloc_v2(std::uint64_t *result, std::size_t bytes) {
-    READY_AND_FREE;
-    if (!bytes) return INVALID_VALUE;
-    void *place = allocate(bytes, Place::DEVICE);
-    *result = reinterpret_cast<std::uint64_t>(place);
-    return place ? SUCCESS : OUT_OF_MEMORY;
-}
-
-int cuMemFree_v2(std::uint64_t place) {
-    READY_AND_FREE;
-    return !place || release(pointer(place), Place::DEVICE) ? SUCCESS : INVALID_VALUE;
-}
-
-int cuMemGetInfo_v2(std::size_t *available, std::size_t *total) {
-    READY;
-    *total = memory_limit();
-    *available = *total - memory_used();
-    return SUCCESS;
-}
-
-int cuMemHostAlloc(void **result, std::size_t bytes, unsigned) {
-    READY_AND_FREE;
-    if (!bytes) return INVALID_VALUE;
-    *result = allocate(bytes, Place::HOST);
-    return *result ? SUCCESS : OUT_OF_MEMORY;
-}
-
-int cuMemAllocHost_v2(void **result, std::size_t bytes) { return cuMemHostAlloc(result, bytes, 0); }
-
-int cuMemFreeHost(void *place) {
-    READY_AND_FREE;
-    return release(place, Place::HOST) ? SUCCESS : INVALID_VALUE;
-}
-
-int cuMemcpyHtoDAsync_v2(std::uint64_t to, const void *from, std::size_t bytes, void *stream) {
-    READY;
-    return copy(pointer(to), from, bytes, pointer(to), nullptr, stream);
-}
-
-int cuMemcpyDtoHAsync_v2(void *to, std::uint64_t from, std::size_t bytes, void *stream) {
-    READY;
-    return copy(to, pointer(from), bytes, pointer(from), nullptr, stream);
-}
-
-int cuMemcpyDtoDAsync_v2(std::uint64_t to, std::uint64_t from, std::size_t bytes, void *stream) {
-    READY;
-    return copy(pointer(to), pointer(from), bytes, pointer(to), pointer(from), stream);
-}
-
-int cuMemcpyHtoD_v2(std::uint64_t to, const void *from, std::size_t bytes) {
-    READY_AND_FREE;
-    return cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr);
-}
-
-int cuMemcpyDtoH_v2(void *to, std::uint64_t from, std::size_t bytes) {
-    READY_AND_FREE;
-    return cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr);
-}
-
-int cuMemsetD8Async(std::uint64_t to, unsigned char value, std::size_t count, void *stream) {
-    READY;
-    if (!inside(pointer(to), count, Place::DEVICE)) return INVALID_VALUE;
-    return enqueue(stream, [=] { std::memset(pointer(to), value, count); });
-}
-
-int cuPointerGetAttribute(void *result, int attribute, std::uint64_t place) {
-    READY;
-    char *begin;
-    const Allocation *allocation = find(pointer(place), &begin);
-    if (!allocation) return INVALID_VALUE;
-    switch (attribute) {
-    case 1: *static_cast<void **>(result) = &context; break;
-    case 2: *static_cast<unsigned *>(result) = unsigned(allocation->place); break;
-    case 3: *static_cast<std::uint64_t *>(result) = place; break;
-    case 4:
-        if (allocation->place != Place::HOST) return INVALID_VALUE;
-        *static_cast<void **>(result) = pointer(place);
-        break;
-    case 8: *static_cast<unsigned *>(result) = 0; break;
-    case 9: *static_cast<int *>(result) = 0; break;
-    case 11: *static_cast<char **>(result) = begin; break;
-    case 12: *static_cast<std::size_t *>(result) = allocation->size; break;
-    default: return INVALID_VALUE;
-    }
-    return SUCCESS;
-}
-
-// Streams and events
-
-int cuStreamCreate(void **result, unsigned) {
-    READY;
-    *result = keep(streams, std::make_unique<Stream>());
-    return SUCCESS;
-}
-
-int cuStreamDestroy_v2(void *handle) {
-    LOCKED;
-    return streams.erase(handle) ? SUCCESS : INVALID_HANDLE;
-}
-
-int cuStreamSynchronize(void *handle) {
-    READY;
-    Stream *stream = stream_of(handle);
-    if (!stream) return INVALID_HANDLE;
-    return stream->capture ? ready_and_free() : SUCCESS;
-}
-
-int cuStreamQuery(void *handle) { return cuStreamSynchronize(handle); }
-
-int cuStreamWaitEvent(void *handle, void *what, unsigned) {
-    READY;
-    Stream *stream = stream_of(handle);
-    Event *event = lookup(events, what);
-    if (!stream || !event) return INVALID_HANDLE;
-    // Work waits in order of issue as it is; a stream that waits for captured work is captured from there on.
-    if (event->capture && !stream->capture) stream->capture = event->capture;
-    return event->capture == stream->capture || !event->capture ? SUCCESS : STREAM_CAPTURE_MERGE;
-}
-
-int cuEventCreate(void **result, unsigned) {
-    READY;
-    *result = keep(events, std::make_unique<Event>());
-    return SUCCESS;
-}
-
-int cuEventDestroy_v2(void *handle) {
-    LOCKED;
-    return events.erase(handle) ? SUCCESS : INVALID_HANDLE;
-}
-
-int cuEventRecord(void *handle, void *on) {
-    READY;
-    Event *event = lookup(events, handle);
-    Stream *stream = stream_of(on);
-    if (!event || !stream) return INVALID_HANDLE;
-    event->capture = stream->capture;
-    event->recorded = true;
-    event->time = std::chrono::steady_clock::now();
-    return SUCCESS;
-}
-
-int cuEventSynchronize(void *handle) {
-    READY;
-    Event *event = lookup(events, handle);
-    if (!event) return INVALID_HANDLE;
-    return event->capture ? CAPTURED_EVENT : SUCCESS;
-}
-
-int cuEventQuery(void *handle) { return cuEventSynchronize(handle); }
-
-int cuEventElapsedTime(float *milliseconds, void *from, void *to) {
-    READY;
-    Event *first = lookup(events, from), *last = lookup(events, to);
-    if (!first || !last || !first->recorded || !last->recorded) return INVALID_HANDLE;
-    *milliseconds = std::chrono::duration<float, std::milli>(last->time - first->time).count();
-    return SUCCESS;
-}
-
-int cuEventElapsedTime_v2(float *milliseconds, void *from, void *to) { return cuEventElapsedTime(milliseconds, from, to); }
-
-// Graphs
-
-int cuStreamBeginCapture_v2(void *handle, int) {
-    READY;
-    Stream *stream = stream_of(handle);
-    if (!stream) return INVALID_HANDLE;
-    if (stream == &null_stream) return STREAM_CAPTURE_UNSUPPORTED;
-    if (stream->capture) return ILLEGAL_STATE;
-    stream->capture = std::make_shared<Graph>();
-    stream->origin = true;
-    return SUCCESS;
-}
-
-int cuStreamIsCapturing(void *handle, int *status) {
-    READY;
-    Stream *stream = stream_of(handle);
-    if (!stream) return INVALID_HANDLE;
-    *status = !stream->capture ? 0 : stream->capture->broken ? 2 : 1;
-    return SUCCESS;
-}
-
-int cuStreamEndCapture(void *handle, void **result) {
-    READY;
-    *result = nullptr;
-    Stream *stream = stream_of(handle);
-    if (!stream) return INVALID_HANDLE;
-    if (!stream->capture) return ILLEGAL_STATE;
-    if (!stream->origin) return STREAM_CAPTURE_UNMATCHED;
-    std::shared_ptr<Graph> graph = stream->capture;
-    stream->origin = false;
-    for (auto &[key, each] : streams)
-        if (each->capture == graph) each->capture = nullptr;
-    for (auto &[key, each] : events)
-        if (each->capture == graph) each->capture = nullptr;
-    if (graph->broken) return STREAM_CAPTURE_INVALIDATED;
-    *result = graph.get();
-    graphs[graph.get()] = graph;
-    return SUCCESS;
-}
-
-int cuGraphInstantiateWithFlags(void **result, void *handle, unsigned long long) {
-    READY;
-    auto found = graphs.find(handle);
-    if (found == graphs.end()) return INVALID_HANDLE;
-    auto executable = std::make_shared<Graph>(*found->second);
-    *result = executable.get();
-    executables[executable.get()] = executable;
-    return SUCCESS;
-}
-
-int cuGraphLaunch(void *handle, void *stream) {
-    READY;
-    auto found = executables.find(handle);
-    if (found == executables.end()) return INVALID_HANDLE;
-    return enqueue(stream, [graph = found->second] {
-        for (const Work &work : graph->work) work();
-    });
-}
-
-int cuGraphUpload(void *handle, void *) { return executables.count(handle) ? SUCCESS : INVALID_HANDLE; }
-
-int cuGraphExecDestroy(void *handle) {
-    LOCKED;
-    return executables.erase(handle) ? SUCCESS : INVALID_HANDLE;
-}
-
-int cuGraphDestroy(void *handle) {
-    LOCKED;
-    return graphs.erase(handle) ? SUCCESS : INVALID_HANDLE;
 }
 
 // Launches

@@ -1,22 +1,20 @@
-// Runs a kernel: the threads of a block, or of the blocks of a cluster, as fibres of one host thread.
+// Threads as fibres of one host thread.
 #pragma once
 
-#include <string>
+#include <cstddef>
+#include <vector>
 
 #include "include/engine.h"
 
 namespace convc_emulated {
 
-struct Launch {
-    const Kernel *kernel;
-    const char *name;
-    Grid grid;
-    unsigned dynamic;  // bytes of dynamic shared memory
-    char *shared, *shared_end;  // static shared memory
-    void *const *parameters;
-};
+constexpr std::size_t STACK_SIZE = 256 << 10;  // of each thread
 
-// A CUresult; what went wrong is in `message`.
-int run(const Launch &launch, std::string &message);
+// Run all threads to their end.
+void run_fibres(std::vector<Thread> &threads, void (*run)(Thread &));
+// After a jump out of run_fibres: those that were left in the middle of a thread begin anew.
+void abandon_fibres();
+// Whether an access to this address was for want of stack.
+bool overflows(const void *address);
 
 }  // namespace convc_emulated

@@ -22,16 +22,9 @@ def load_emulated(path: str | Path) -> Executable:
     if manifest["target"]["kind"] != "cuda":
         raise ArtifactError(f"{folder} is built for {manifest['target']['name']}: only code for GPUs is emulated")
     functions = [launch["function"] for kernel in manifest["kernels"].values() for launch in kernel["launches"]]
-    driver = Driver(emulated_driver(cache()))
+    driver = Driver(emulated_driver())
     with tempfile.TemporaryDirectory(prefix="convc.") as scratch:
         library = Path(scratch) / "kernels.so"
         emulated_kernels((folder / SOURCE).read_text(), functions, library, DEVICE_HEADERS)
         code = library.read_bytes()
     return Executable(folder, manifest, engine=CudaEngine(folder, manifest, driver, code))
-
-
-def cache() -> Path:
-    """Where compiled drivers are kept."""
-    from convc.tuning.database import default_path
-
-    return default_path().parent / "emulator"

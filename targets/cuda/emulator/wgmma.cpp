@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine_functions.h"
 #include "in_flight.h"
 #include "numbers.h"
 #include "results.h"
@@ -138,13 +139,11 @@ const char *products_left_by(const Thread &thread) {
     return group.open.empty() && group.committed.empty() ? nullptr : "the thread ends before its products (wgmma) are there";
 }
 
-extern "C" {
-
-void emulated_wgmma_fence() { group_of(*emulated_thread).fenced = true; }
+void emulated_wgmma_fence() { group_of(*engine.thread).fenced = true; }
 
 void emulated_wgmma(float *d, std::uint64_t a, std::uint64_t b, unsigned n, Number number, bool accumulate) {
-    if (!group_of(*emulated_thread).fenced) emulated_fail(LAUNCH_FAILED, "wgmma.fence must come before the first product");
-    Record mine = {emulated_thread, d, a, b, n, number, accumulate};
+    if (!group_of(*engine.thread).fenced) emulated_fail(LAUNCH_FAILED, "wgmma.fence must come before the first product");
+    Record mine = {engine.thread, d, a, b, n, number, accumulate};
     emulated_meet(THREADS, ~0u, &mine, [](void *const *records, unsigned) {
         const Record &first = record(records, 0);
         auto window = reinterpret_cast<std::uintptr_t>(first.thread->block->window);
@@ -160,7 +159,7 @@ void emulated_wgmma(float *d, std::uint64_t a, std::uint64_t b, unsigned n, Numb
 }
 
 void emulated_wgmma_commit() {
-    Record mine = {emulated_thread, nullptr, 0, 0, 0, F16, false};
+    Record mine = {engine.thread, nullptr, 0, 0, 0, F16, false};
     emulated_meet(THREADS, ~0u, &mine, [](void *const *records, unsigned) {
         Warpgroup &group = group_of(*record(records, 0).thread);
         group.committed.push_back(std::move(group.open));
@@ -169,7 +168,7 @@ void emulated_wgmma_commit() {
 }
 
 void emulated_wgmma_wait(unsigned pending) {
-    Record mine = {emulated_thread, nullptr, 0, 0, pending, F16, false};
+    Record mine = {engine.thread, nullptr, 0, 0, pending, F16, false};
     emulated_meet(THREADS, ~0u, &mine, [](void *const *records, unsigned) {
         const Record &first = record(records, 0);
         Warpgroup &group = group_of(*first.thread);
@@ -177,7 +176,5 @@ void emulated_wgmma_wait(unsigned pending) {
             for (const Product &product : group.committed.front()) product.compute();
     });
 }
-
-}  // extern "C"
 
 }  // namespace convc_emulated

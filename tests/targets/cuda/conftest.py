@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from convc.targets.cuda.compiler import DEVICE_HEADERS
+from convc.targets.cuda.compiler import DEVICE_HEADERS, Resources, compile_cuda, compiler_version
 from convc.targets.cuda.emulator.build import emulated_driver, emulated_kernels
+from convc.targets.toolchain import ToolchainError
 
+KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(")
 CLUSTER_DIMENSION = 4
 DYNAMIC_SHARED_SIZE = 8
 
@@ -45,7 +47,8 @@ class Device:
     """The emulated device; its methods are the driver's entry points, which raise DriverError."""
 
     def __init__(self, path: Path, folder: Path) -> None:
-        self.library, self.folder, self.numbers = ctypes.CDLL(str(path)), folder, count()
+        self.library, self.folder = ctypes.CDLL(str(path)), folder
+        self.sources: dict[str, bytes] = {}
         self.library.convc_emulator_message.restype = ctypes.c_char_p
         self.cuInit(0)
         self.context = self.handle("cuDevicePrimaryCtxRetain", 0)
@@ -79,11 +82,17 @@ class Device:
         self.cuMemcpyDtoH_v2(result.ctypes.data_as(ctypes.c_void_p), place, result.nbytes)
         return result
 
+    def compiled(self, source: str) -> bytes:
+        """A CUDA source with all its kernels; each is compiled once in a session."""
+        if source not in self.sources:
+            output = self.folder / f"kernels{len(self.sources)}.so"
+            emulated_kernels(source, KERNEL.findall(source), output, DEVICE_HEADERS)
+            self.sources[source] = output.read_bytes()
+        return self.sources[source]
+
     def functions(self, source: str, *names: str) -> list[ctypes.c_void_p]:
-        """The kernels of a CUDA source."""
-        output = self.folder / f"kernels{next(self.numbers)}.so"
-        emulated_kernels(source, names, output, DEVICE_HEADERS)
-        module = self.handle("cuModuleLoadData", output.read_bytes())
+        """Kernels of a CUDA source."""
+        module = self.handle("cuModuleLoadData", self.compiled(source))
         return [self.handle("cuModuleGetFunction", module, name.encode()) for name in names]
 
     def launch(
@@ -145,14 +154,14 @@ class Device:
 
 @pytest.fixture(scope="session")
 def _device(tmp_path_factory: pytest.TempPathFactory) -> Device:
-    folder = tmp_path_factory.mktemp("emulator")
-    return Device(emulated_driver(Path(tmp_path_factory.getbasetemp()).parent / "driver"), folder)
+    return Device(emulated_driver(), tmp_path_factory.mktemp("emulator"))
 
 
 @pytest.fixture
 def device(_device: Device, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """The emulated device (sm_90), as after a reset."""
     monkeypatch.setenv("CONVC_EMULATED_SM", "90")
+    _device.cuCtxSetCurrent(_device.context)
     yield _device
     _device.cuDevicePrimaryCtxReset_v2(0)
 
@@ -160,3 +169,22 @@ def device(_device: Device, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]
 @pytest.fixture(name="DriverError", scope="session")
 def _driver_error() -> type[DriverError]:
     return DriverError
+
+
+@pytest.fixture
+def machine_code(capfd: pytest.CaptureFixture[str]) -> Callable[[str, str, str], Resources]:
+    """`machine_code(source, name, arch)`: what the kernel takes on a GPU of an architecture, where nothing may be kept
+    from being as fast as it is written."""
+
+    def compiled(source: str, name: str, arch: str) -> Resources:
+        try:
+            compiler_version()
+        except ToolchainError as error:
+            pytest.skip(str(error))
+        resources = compile_cuda(source, arch, [name]).resources[name]
+        assert (resources.stack_bytes, resources.spilled_bytes) == (0, 0)
+        # What it says where it must keep the products of a warpgroup from overlapping.
+        assert "warpgroup." not in capfd.readouterr().err
+        return resources
+
+    return compiled

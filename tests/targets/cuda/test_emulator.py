@@ -124,10 +124,10 @@ def test_clusters_share_their_memory(device):
 extern "C" __global__ void neighbour(const float* x, float* y) {
   extern __shared__ float memory[];
   memory[threadIdx.x] = x[blockIdx.x * 32 + threadIdx.x];
-  convc_emulated::emulated_cluster_arrive();
-  convc_emulated::emulated_cluster_wait();
+  convc_emulated::engine->cluster_arrive();
+  convc_emulated::engine->cluster_wait();
   unsigned rank = blockIdx.x % 4;
-  float* other = (float*)(convc_emulated::emulated_peer(rank ^ 1)->window + convc_emulated::RESERVED);
+  float* other = (float*)(convc_emulated::engine->peer(rank ^ 1)->window + convc_emulated::RESERVED);
   y[blockIdx.x * 32 + threadIdx.x] = other[threadIdx.x];
 }
 """
@@ -137,7 +137,7 @@ extern "C" __global__ void neighbour(const float* x, float* y) {
 
 
 FAULTS = {
-    "beyond": ("y[4096] = 0;", "ILLEGAL_ADDRESS: .*thread \\(2, 0, 0\\): an access to"),
+    "beyond": ("if (threadIdx.x > 1) y[4096] = 0;", "ILLEGAL_ADDRESS: .*thread \\(2, 0, 0\\): an access to"),
     "beside": ("y[threadIdx.x + 59] = 0;", "ILLEGAL_ADDRESS: .*a write beside the 240 bytes"),
     "null": ("((volatile float*)nullptr)[threadIdx.x] = 1;", "ILLEGAL_ADDRESS: .*an access to"),
     "shared": (
@@ -152,12 +152,12 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_kernel_that_errs_ends_with_the_error_of_a_device(device, DriverError, fault):
-    code, expected = FAULTS[fault]
-    source = f'extern "C" __global__ void errs(float* y) {{ if (threadIdx.x < 2) return; {code} }}'
-    if fault == "deadlock":
-        source = f'extern "C" __global__ void errs(float* y) {{ {code} }}'
+    source = "".join(
+        f'extern "C" __global__ void {name}(float* y) {{ {code} }}\n' for name, (code, _) in FAULTS.items()
+    )
+    expected = FAULTS[fault][1]
     with pytest.raises(DriverError, match=expected):
-        device.run(source, "errs", 1, 4, random(60), shared=64)
+        device.run(source, fault, 1, 4, random(60), shared=64)
     # The context is lost with it, until it is reset.
     with pytest.raises(DriverError, match=expected.split(":")[0]):
         device.handle("cuMemAlloc_v2", ctypes.c_size_t(4))
@@ -170,7 +170,7 @@ def test_a_pointer_of_the_host_is_not_one_of_the_device(device, DriverError):
     host = random(32)
     pointer = ctypes.c_void_p(host.ctypes.data)
     device.launch(function, 1, 32, c_int(32), c_float(1), pointer, device.put(host))
-    with pytest.raises(DriverError, match="ILLEGAL_ADDRESS.*parameter 2"):
+    with pytest.raises(DriverError, match=r"ILLEGAL_ADDRESS.*parameter 2"):
         device.cuCtxSynchronize()
 
 
@@ -181,7 +181,7 @@ def test_wrong_calls_are_refused(device, DriverError):
     for grid, block in ((0, 1), (1, 1025), ((1, 70000), 1), (1, (1, 1, 65))):
         with pytest.raises(DriverError, match="INVALID_VALUE"):
             device.launch(function, grid, block, *arguments)
-    with pytest.raises(DriverError, match="INVALID_VALUE.*dynamic shared memory"):
+    with pytest.raises(DriverError, match=r"INVALID_VALUE.*dynamic shared memory"):
         device.cuLaunchKernel(function, *(1,) * 6, (48 << 10) + 1, None, (ctypes.c_void_p * 4)(), None)
     with pytest.raises(DriverError, match="INVALID_VALUE"):
         device.launch(function, 1, 32, *arguments, shared=228 << 10)
@@ -191,10 +191,9 @@ def test_wrong_calls_are_refused(device, DriverError):
         device.get(place, np.zeros(9, np.float32))
     with pytest.raises(DriverError, match="INVALID_IMAGE"):
         device.handle("cuModuleLoadData", b"no kernels")
+    module = device.handle("cuModuleLoadData", device.compiled(SAXPY))
     with pytest.raises(DriverError, match="NOT_FOUND"):
-        output = device.folder / "other.so"
-        build.emulated_kernels(SAXPY, ["saxpy"], output)
-        device.handle("cuModuleGetFunction", device.handle("cuModuleLoadData", output.read_bytes()), b"nothing")
+        device.handle("cuModuleGetFunction", module, b"nothing")
 
 
 def test_device_memory_is_limited(device, DriverError, monkeypatch):

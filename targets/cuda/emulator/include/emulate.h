@@ -25,27 +25,29 @@ extern char __stop_convc_shared[] __attribute__((weak, visibility("hidden")));
 
 namespace convc_emulated {
 
+static const Engine *engine;
+
 // Dynamic shared memory is at least as aligned as it is declared, and where there is static shared memory beside it no
 // more than that.
 template <class T>
 inline T *dynamic_shared() {
     unsigned offset = __start_convc_shared != __stop_convc_shared && alignof(T) < RESERVED ? alignof(T) : 0;
-    return reinterpret_cast<T *>(emulated_thread->block->window + RESERVED + offset);
+    return reinterpret_cast<T *>(engine->thread->block->window + RESERVED + offset);
 }
 
 // A device's address of a place in shared memory, and the place that has an address.
 inline std::uint32_t shared_address(const void *place) {
     const char *at = static_cast<const char *>(place);
     if (at >= __start_convc_shared && at < __stop_convc_shared) return STATIC_WINDOW + (at - __start_convc_shared);
-    std::ptrdiff_t offset = at - emulated_thread->block->window;
-    if (offset < 0 || offset >= WINDOW) emulated_fail(717, "an address outside of shared memory is used as one inside");
+    std::ptrdiff_t offset = at - engine->thread->block->window;
+    if (offset < 0 || offset >= WINDOW) engine->fail(717, "an address outside of shared memory is used as one inside");
     return std::uint32_t(offset);
 }
 
 inline void *shared_place(std::uint32_t address) {
     if (address >= STATIC_WINDOW) return __start_convc_shared + (address - STATIC_WINDOW);
-    if (address < CLUSTER_WINDOWS) return emulated_thread->block->window + address;
-    return emulated_peer((address - CLUSTER_WINDOWS) / WINDOW)->window + address % WINDOW;
+    if (address < CLUSTER_WINDOWS) return engine->thread->block->window + address;
+    return engine->peer((address - CLUSTER_WINDOWS) / WINDOW)->window + address % WINDOW;
 }
 
 template <class T>
@@ -53,7 +55,7 @@ T shuffle(unsigned lanes, Shuffle kind, T value, unsigned operand, unsigned widt
     static_assert(sizeof(T) <= 8);
     std::uint64_t bits = 0;
     std::memcpy(&bits, &value, sizeof(T));
-    bits = emulated_shuffle(lanes, kind, bits, operand, width);
+    bits = engine->shuffle(lanes, kind, bits, operand, width);
     std::memcpy(static_cast<void *>(&value), &bits, sizeof(T));
     return value;
 }
@@ -86,10 +88,10 @@ Parameters<std::remove_const_t<A>...> parameters(void (*)(A...));
         decltype(::convc_emulated::parameters(name))::run<name>, decltype(::convc_emulated::parameters(name))::count, \
         decltype(::convc_emulated::parameters(name))::sizes, decltype(::convc_emulated::parameters(name))::pointers};
 
-#define threadIdx (::convc_emulated::emulated_thread->index)
-#define blockIdx (::convc_emulated::emulated_thread->block->index)
-#define blockDim (::convc_emulated::emulated_grid.threads)
-#define gridDim (::convc_emulated::emulated_grid.blocks)
+#define threadIdx (::convc_emulated::engine->thread->index)
+#define blockIdx (::convc_emulated::engine->thread->block->index)
+#define blockDim (::convc_emulated::engine->grid.threads)
+#define gridDim (::convc_emulated::engine->grid.blocks)
 #define warpSize 32
 
 #include "vectors.h"
@@ -117,8 +119,10 @@ Parameters<std::remove_const_t<A>...> parameters(void (*)(A...));
 // CUDA allows it between other specifiers, where C++ does not.
 #define alignas(n) __attribute__((aligned(n)))
 
-// Where the static shared memory of the library is, for the driver.
-extern "C" {
-extern char *const convc_static_shared[2];
-char *const convc_static_shared[2] = {__start_convc_shared, __stop_convc_shared};
+// The driver gives a library its engine, and is told where the library's static shared memory is.
+extern "C" void convc_attach(const convc_emulated::Engine *engine, char *(&shared)[2]);
+void convc_attach(const convc_emulated::Engine *engine, char *(&shared)[2]) {
+    convc_emulated::engine = engine;
+    shared[0] = __start_convc_shared;
+    shared[1] = __stop_convc_shared;
 }

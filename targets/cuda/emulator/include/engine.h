@@ -1,5 +1,5 @@
 // What a kernel compiled for the host asks of the emulated device: who the running thread is, and the ways in which
-// threads wait for each other. The driver (fibres.cpp) implements it; emulate.h builds CUDA's own names on it.
+// threads wait for each other. The driver implements it; emulate.h builds CUDA's own names on it.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +36,6 @@ struct Block {
     Index index;          // blockIdx
     unsigned rank;        // in the cluster
     char *window;         // of shared memory
-    unsigned dynamic;     // bytes of dynamic shared memory
 };
 
 struct Grid {
@@ -59,49 +58,48 @@ enum Shuffle { INDEX, UP, DOWN, XOR };
 // What tensor cores multiply.
 enum Number { F16, BF16, TF32 };
 
-#pragma GCC visibility push(default)
-extern "C" {
-extern Thread *emulated_thread;
-extern Grid emulated_grid;
+// What runs kernels. A library of kernels is given it when it is loaded.
+struct Engine {
+    Thread *thread;  // that runs
+    Grid grid;
 
-// Wait while (*word & mask) == value.
-void emulated_wait(const std::uint32_t *word, std::uint32_t mask, std::uint32_t value);
-// Meet the other threads of `lanes` among the `size` threads of the warp (32) or warpgroup (128).
-void emulated_meet(unsigned size, std::uint32_t lanes, void *record, Perform perform);
-// The lanes of the warp that stand at this place of the program.
-std::uint32_t emulated_active(const void *place);
-// Barrier 0 is of all threads of the block (count 0); a count names how many threads take part.
-void emulated_barrier(unsigned id, unsigned count, bool wait);
-void emulated_cluster_arrive();
-void emulated_cluster_wait();
-// The block of this rank in the cluster.
-Block *emulated_peer(unsigned rank);
-// Ends the launch with a CUresult.
-[[noreturn]] void emulated_fail(int error, const char *what);
-// Lanes exchange values of up to 8 bytes; `from` is what emulated_shuffle's callers compute lanes from.
-std::uint64_t emulated_shuffle(std::uint32_t lanes, int kind, std::uint64_t value, unsigned operand, unsigned width);
-std::uint32_t emulated_ballot(std::uint32_t lanes, bool predicate);
+    // Wait while (*word & mask) == value.
+    void (*wait)(const std::uint32_t *word, std::uint32_t mask, std::uint32_t value);
+    // Meet the other threads of `lanes` among the `size` threads of the warp (32) or warpgroup (128).
+    void (*meet)(unsigned size, std::uint32_t lanes, void *record, Perform perform);
+    // The lanes of the warp that stand at this place of the program.
+    std::uint32_t (*active)(const void *place);
+    // Barrier 0 is of all threads of the block (count 0); a count names how many threads take part.
+    void (*barrier)(unsigned id, unsigned count, bool wait);
+    void (*cluster_arrive)();
+    void (*cluster_wait)();
+    // The block of this rank in the cluster.
+    Block *(*peer)(unsigned rank);
+    // Ends the launch with a CUresult; does not return.
+    void (*fail)(int error, const char *what);
+    // Lanes exchange values of up to 8 bytes; the kind is a Shuffle.
+    std::uint64_t (*shuffle)(std::uint32_t lanes, int kind, std::uint64_t value, unsigned operand, unsigned width);
+    std::uint32_t (*ballot)(std::uint32_t lanes, bool predicate);
 
-// What device.h makes the functions of convc_device.cuh from.
-void emulated_copy(void *shared, const void *global, unsigned size, unsigned valid);
-void emulated_copy_commit();
-void emulated_copy_wait(unsigned pending);
-void emulated_mbarrier_init(void *barrier, unsigned count);
-void emulated_mbarrier_inval(void *barrier);
-void emulated_mbarrier_arrive(void *barrier, unsigned expected_bytes);
-void emulated_mbarrier_wait(void *barrier, unsigned parity);
-// To the blocks of the cluster that `ranks` has bits for; 0 is the block that `shared` is in.
-void emulated_tma_load(void *shared, const void *map, void *barrier, const int *place, unsigned rank, unsigned ranks);
-void emulated_tma_store(const void *shared, const void *map, const int *place, unsigned rank);
-void emulated_bulk_commit();
-void emulated_bulk_wait(unsigned pending);
-void emulated_ldmatrix(std::uint32_t *result, const void *row, unsigned count, bool transposed);
-void emulated_mma(float *d, const std::uint32_t *a, const std::uint32_t *b, Number number);
-void emulated_wgmma(float *d, std::uint64_t a, std::uint64_t b, unsigned n, Number number, bool accumulate);
-void emulated_wgmma_fence();
-void emulated_wgmma_commit();
-void emulated_wgmma_wait(unsigned pending);
-}
-#pragma GCC visibility pop
+    // What convc_emulated.cuh makes the functions of convc_device.cuh from.
+    void (*copy)(void *shared, const void *global, unsigned size, unsigned valid);
+    void (*copy_commit)();
+    void (*copy_wait)(unsigned pending);
+    void (*mbarrier_init)(void *barrier, unsigned count);
+    void (*mbarrier_inval)(void *barrier);
+    void (*mbarrier_arrive)(void *barrier, unsigned expected_bytes);
+    void (*mbarrier_wait)(void *barrier, unsigned parity);
+    // To the blocks of the cluster that `ranks` has bits for; 0 is the block that `shared` is in.
+    void (*tma_load)(void *shared, const void *map, void *barrier, const int *place, unsigned rank, unsigned ranks);
+    void (*tma_store)(const void *shared, const void *map, const int *place, unsigned rank);
+    void (*bulk_commit)();
+    void (*bulk_wait)(unsigned pending);
+    void (*ldmatrix)(std::uint32_t *result, const void *row, unsigned count, bool transposed);
+    void (*mma)(float *d, const std::uint32_t *a, const std::uint32_t *b, Number number);
+    void (*wgmma)(float *d, std::uint64_t a, std::uint64_t b, unsigned n, Number number, bool accumulate);
+    void (*wgmma_fence)();
+    void (*wgmma_commit)();
+    void (*wgmma_wait)(unsigned pending);
+};
 
 }  // namespace convc_emulated

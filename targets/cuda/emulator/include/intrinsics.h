@@ -1,14 +1,14 @@
 // CUDA's functions of the global namespace: barriers, exchanges within a warp, atomics, arithmetic.
 #pragma once
 
-inline void __syncthreads() { convc_emulated::emulated_barrier(0, 0, true); }
-inline void __syncwarp(unsigned lanes = ~0u) { convc_emulated::emulated_ballot(lanes, false); }
-inline unsigned __ballot_sync(unsigned lanes, int predicate) { return convc_emulated::emulated_ballot(lanes, predicate); }
+inline void __syncthreads() { convc_emulated::engine->barrier(0, 0, true); }
+inline void __syncwarp(unsigned lanes = ~0u) { convc_emulated::engine->ballot(lanes, false); }
+inline unsigned __ballot_sync(unsigned lanes, int predicate) { return convc_emulated::engine->ballot(lanes, predicate); }
 inline int __any_sync(unsigned lanes, int predicate) { return __ballot_sync(lanes, predicate) != 0; }
 inline int __all_sync(unsigned lanes, int predicate) { return __ballot_sync(lanes, !predicate) == 0; }
 // The place where a call stands: the address of a static object of the lambda, which each use of the macro has anew.
 #define __activemask() \
-    ([] { static const char place = 0; return ::convc_emulated::emulated_active(&place); }())
+    ([] { static const char place = 0; return ::convc_emulated::engine->active(&place); }())
 
 template <class T>
 inline T __shfl_sync(unsigned lanes, T value, int source, int width = 32) {
@@ -31,7 +31,10 @@ inline void __threadfence() {}
 inline void __threadfence_block() {}
 inline void __threadfence_system() {}
 inline void __nanosleep(unsigned) {}
-[[noreturn]] inline void __trap() { convc_emulated::emulated_fail(719, "__trap was called"); }
+[[noreturn]] inline void __trap() {
+    convc_emulated::engine->fail(719, "__trap was called");
+    __builtin_unreachable();
+}
 inline std::size_t __cvta_generic_to_shared(const void *place) { return convc_emulated::shared_address(place); }
 inline void *__cvta_shared_to_generic(std::size_t address) {
     return convc_emulated::shared_place(std::uint32_t(address));

@@ -1,14 +1,51 @@
-// What the threads of a warp do together with tensor cores: ldmatrix, mma.sync. Layouts of fragments are those of the
-// PTX ISA's chapter on warp-level matrix instructions. Sums are made in float64 and rounded once.
+// What the threads of a warp do together: shuffles, ballots, ldmatrix, mma.sync. Layouts of fragments are those of the
+// PTX ISA's chapter on warp-level matrix instructions. Their sums are made in float64 and rounded once.
 #include <cstring>
 
-#include "include/engine.h"
+#include "engine_functions.h"
 #include "numbers.h"
 #include "results.h"
 
 namespace convc_emulated {
 
-extern "C" {
+std::uint64_t emulated_shuffle(std::uint32_t lanes, int kind, std::uint64_t value, unsigned operand, unsigned width) {
+    struct Record {
+        std::uint64_t value, result;
+        int kind;
+        unsigned operand, width;
+    } record = {value, ~0ull, kind, operand, width};
+    emulated_meet(32, lanes, &record, [](void *const *records, unsigned) {
+        for (int lane = 0; lane < 32; ++lane) {
+            auto *one = static_cast<Record *>(records[lane]);
+            if (!one) continue;
+            int width = int(one->width), first = lane & ~(width - 1), operand = int(one->operand), source = lane;
+            switch (one->kind) {
+            case INDEX: source = first | (operand & (width - 1)); break;
+            case UP: source = lane - operand < first ? lane : lane - operand; break;
+            case DOWN: source = lane + operand >= first + width ? lane : lane + operand; break;
+            case XOR: source = (lane ^ operand) >= first + width ? lane : lane ^ operand; break;
+            }
+            // What a lane that takes no part would give is undefined: a NaN, here.
+            if (auto *from = static_cast<Record *>(records[source])) one->result = from->value;
+        }
+    });
+    return record.result;
+}
+
+std::uint32_t emulated_ballot(std::uint32_t lanes, bool predicate) {
+    struct Record {
+        bool predicate;
+        std::uint32_t result;
+    } record = {predicate, 0};
+    emulated_meet(32, lanes, &record, [](void *const *records, unsigned) {
+        std::uint32_t result = 0;
+        for (int lane = 0; lane < 32; ++lane)
+            if (records[lane] && static_cast<Record *>(records[lane])->predicate) result |= 1u << lane;
+        for (int lane = 0; lane < 32; ++lane)
+            if (records[lane]) static_cast<Record *>(records[lane])->result = result;
+    });
+    return record.result;
+}
 
 void emulated_ldmatrix(std::uint32_t *result, const void *row, unsigned count, bool transposed) {
     struct Record {
@@ -78,7 +115,5 @@ void emulated_mma(float *d, const std::uint32_t *a, const std::uint32_t *b, Numb
             }
     });
 }
-
-}  // extern "C"
 
 }  // namespace convc_emulated
