@@ -153,6 +153,10 @@ def test_targets_names_this_machine(convc: Convc) -> None:
     found = json.loads(convc("targets", "--json").stdout)
     assert found["cpu"]["cores"] >= 1
     assert "znver4" in found["known"]["x86_64"]
+    assert "cuda:sm_90a" in found["known"]["cuda"]
+    text = convc("targets").stdout
+    assert "to build for GPUs: NVRTC" in text
+    assert (found["cuda"]["description"] or found["cuda"]["missing"]) in text
 
 
 @pytest.mark.parametrize("verb", ["build", "run", "bench", "verify", "tune", "inspect", "opt", "targets"])

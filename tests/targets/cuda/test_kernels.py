@@ -55,6 +55,7 @@ KERNELS = {
     "linear resize": ([IMAGE], lambda x: ResizeOp(x, (2, 12, 18, 11), mode="linear").result, None),
     "integers": ([((5, 33), "int64")] * 2, lambda x, y: ElementwiseOp(Fn.MAX, x, y).result, None),
     "comparison": ([((5, 33), "float32")] * 2, lambda x, y: ElementwiseOp(Fn.LESS, x, y).result, None),
+    "many comparisons": ([((300, 1024), "float32")] * 2, lambda x, y: ElementwiseOp(Fn.LESS, x, y).result, None),
     "local responses": ([IMAGE], lambda x: LRNOp(x, size=5).result, None),
     "mean": ([ROWS], lambda x: ReduceOp(ReduceKind.MEAN, x, [1], keepdims=True).result, None),
     "largest": ([ROWS], lambda x: ReduceOp(ReduceKind.MAX, x, [1], keepdims=False).result, None),
