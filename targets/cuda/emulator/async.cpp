@@ -43,8 +43,8 @@ std::uint32_t chance;
 
 Groups &mine(std::map<const Thread *, Groups> &all) { return all[engine.thread]; }
 
-// An mbarrier: arrivals that are pending in this phase, arrivals that a phase has, bytes that are pending, the parity of
-// the phase. Memory that was never written is not one.
+// An mbarrier: arrivals that are pending in this phase, arrivals that a phase has, bytes that are pending, the parity
+// of the phase. Memory that was never written is not one.
 struct Mbarrier {
     std::uint64_t pending : 20, expected : 20;
     std::int64_t bytes : 22;
@@ -110,7 +110,9 @@ const char *left_by(const Thread &thread) {
     return none ? nullptr : "the thread ends while TMA stores read its shared memory";
 }
 
-const char *left_by_cluster() { return loads.empty() ? nullptr : "the block ends while TMA loads write its shared memory"; }
+const char *left_by_cluster() {
+    return loads.empty() ? nullptr : "the block ends while TMA loads write its shared memory";
+}
 
 void emulated_copy(void *shared, const void *global, unsigned size, unsigned valid) {
     if (reinterpret_cast<std::uintptr_t>(shared) % size || (valid && reinterpret_cast<std::uintptr_t>(global) % size))
@@ -148,7 +150,8 @@ void emulated_mbarrier_wait(void *place, unsigned parity) {
     emulated_wait(static_cast<std::uint32_t *>(place) + 1, PARITY, parity & 1 ? PARITY : 0);
 }
 
-void emulated_tma_load(void *shared, const void *map_place, void *barrier, const int *at, unsigned rank, unsigned ranks) {
+void emulated_tma_load(void *shared, const void *map_place, void *barrier, const int *at, unsigned rank,
+                       unsigned ranks) {
     check_tile(shared);
     TensorMap map = tensor_map(map_place, rank);
     Tile tile(map, at);

@@ -78,7 +78,8 @@ const char *stray(const Kernel &kernel, void *const *values) {
 int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void **parameters) {
     const Index &b = grid.blocks, &t = grid.threads, &c = grid.cluster;
     std::uint64_t count = std::uint64_t(t.x) * t.y * t.z, cluster = std::uint64_t(c.x) * c.y * c.z;
-    if (!b.x || !b.y || !b.z || !count || b.x > 0x7fffffff || b.y > 65535 || b.z > 65535 || t.z > 64 || count > MOST_THREADS)
+    bool blocks_fit = b.x && b.y && b.z && b.x <= 0x7fffffff && b.y <= 65535 && b.z <= 65535;
+    if (!blocks_fit || !count || count > MOST_THREADS || t.z > 64)
         return say(INVALID_VALUE, function.name + ": a grid or block of that shape cannot be launched");
     if (dynamic > function.dynamic_limit)
         return say(INVALID_VALUE, function.name + ": " + std::to_string(dynamic) + " bytes of dynamic shared memory, " +
@@ -98,14 +99,21 @@ int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void *
         std::memcpy(place, parameters[i], function.kernel->sizes[i]);
         places->push_back(place);
     }
-    return enqueue(stream, [&function, grid, dynamic, values, places] {
+    return enqueue(stream, [handle = &function, grid, dynamic, values, places] {
         if (sticky) return;
+        const Function *known = lookup(functions, handle);
+        if (!known) {
+            sticky = say(INVALID_HANDLE, "the module of a kernel was unloaded before the graph that launches it");
+            return;
+        }
+        const Function &function = *known;
         if (const char *what = stray(*function.kernel, places->data())) {
             sticky = say(ILLEGAL_ADDRESS, "kernel " + function.name + ": " + what);
             return;
         }
         const Module &module = *function.module;
-        Launch one = {function.kernel, function.name.c_str(), grid, dynamic, module.shared[0], module.shared[1], places->data()};
+        Launch one = {function.kernel,  function.name.c_str(), grid,           dynamic,
+                      module.shared[0], module.shared[1],      places->data()};
         std::string message;
         if ((sticky = run(one, message))) say(sticky, message);
     });

@@ -76,7 +76,8 @@ void prepare(Fibre &fibre) {
 Fibre *fresh() {
     if (idle.empty()) {
         auto fibre = std::make_unique<Fibre>();
-        void *stack = mmap(nullptr, STACK_SIZE + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        constexpr int FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+        void *stack = mmap(nullptr, STACK_SIZE + PAGE, PROT_READ | PROT_WRITE, FLAGS, -1, 0);
         if (stack == MAP_FAILED) emulated_fail(LAUNCH_FAILED, "no memory for the stack of a thread");
         fibre->stack = static_cast<char *>(stack);
         mprotect(stack, PAGE, PROT_NONE);
@@ -122,8 +123,8 @@ bool converge() {
 
 [[noreturn]] void deadlock() {
     Fibre *first = waiting.front();
-    std::string text = "deadlock: " + std::to_string(waiting.size()) + " threads wait for what no other will do, the first is " +
-                       position(*first->thread);
+    std::string text = "deadlock: " + std::to_string(waiting.size()) +
+                       " threads wait for what no other will do, the first is " + position(*first->thread);
     emulated_fail(LAUNCH_TIMEOUT, text.c_str());
 }
 

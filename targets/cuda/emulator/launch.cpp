@@ -167,7 +167,8 @@ Block *emulated_peer(unsigned rank) {
 }
 
 void emulated_fail(int error, const char *what) {
-    *report = std::string("kernel ") + launch->name + ", " + (engine.thread ? position(*engine.thread) : "") + ": " + what;
+    std::string where = engine.thread ? ", " + position(*engine.thread) : "";
+    *report = std::string("kernel ") + launch->name + where + ": " + what;
     failure = error;
     siglongjmp(failed, 1);
 }

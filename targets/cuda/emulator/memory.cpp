@@ -76,7 +76,8 @@ const char *broken_guard() {
     for (auto &[begin, allocation] : allocations) {
         const char *end = allocation.mapping + allocation.mapped - GUARD;
         if (all_ones(allocation.mapping + GUARD, begin) && all_ones(begin + allocation.size, end)) continue;
-        std::snprintf(text, sizeof text, "a write beside the %zu bytes at %p", allocation.size, static_cast<void *>(begin));
+        void *place = begin;
+        std::snprintf(text, sizeof text, "a write beside the %zu bytes at %p", allocation.size, place);
         return text;
     }
     return nullptr;

@@ -141,7 +141,9 @@ int cuEventElapsedTime(float *milliseconds, void *from, void *to) {
     return SUCCESS;
 }
 
-int cuEventElapsedTime_v2(float *milliseconds, void *from, void *to) { return cuEventElapsedTime(milliseconds, from, to); }
+int cuEventElapsedTime_v2(float *milliseconds, void *from, void *to) {
+    return cuEventElapsedTime(milliseconds, from, to);
+}
 
 // Graphs
 

@@ -7,8 +7,8 @@
 namespace convc_emulated {
 
 const char *encode(CUtensorMap *result, int type, unsigned rank, void *address, const std::uint64_t *shape,
-                   const std::uint64_t *strides, const unsigned *box, const unsigned *steps, int interleave, int swizzle,
-                   int fill) {
+                   const std::uint64_t *strides, const unsigned *box, const unsigned *steps, int interleave,
+                   int swizzle, int fill) {
     constexpr unsigned SIZES[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};  // by CUtensorMapDataType
     if (reinterpret_cast<std::uintptr_t>(result) % 64) return "the map is not aligned to 64 bytes";
     if (type < 0 || type > 12) return "the data type is unknown";
@@ -31,8 +31,9 @@ const char *encode(CUtensorMap *result, int type, unsigned rank, void *address, 
         map.box[i] = std::uint16_t(box[i]);
         map.steps[i] = std::uint8_t(steps[i]);
         if (!i) continue;
-        if (strides[i - 1] % 16 || strides[i - 1] >= 1ull << 40) return "a stride is no multiple of 16 bytes below 2**40";
-        map.strides[i - 1] = strides[i - 1];
+        std::uint64_t stride = strides[i - 1];
+        if (stride % 16 || stride >= 1ull << 40) return "a stride is no multiple of 16 bytes below 2**40";
+        map.strides[i - 1] = stride;
     }
     unsigned inner = box[0] * SIZES[type];
     if (inner % 16) return "the inner dimension of the box is no multiple of 16 bytes";
@@ -57,8 +58,8 @@ unsigned Tile::bytes() const { return count[0] * count[1] * count[2] * count[3] 
 template <class Copy>
 void Tile::each_row(Copy copy) const {
     std::uintptr_t offset = 0;
-    std::int64_t length = std::int64_t(map.shape[0]) + 1;
-    std::int64_t begin = std::clamp<std::int64_t>(-at[0], 0, count[0]), end = std::clamp<std::int64_t>(length - at[0], 0, count[0]);
+    auto clamped = [this](std::int64_t place) { return std::clamp<std::int64_t>(place, 0, count[0]); };
+    std::int64_t begin = clamped(-at[0]), end = clamped(std::int64_t(map.shape[0]) + 1 - at[0]);
     for (unsigned row = 0, rows = bytes() / (count[0] * map.bytes); row < rows; ++row) {
         std::int64_t place = at[0] * map.bytes;
         bool inside = true;

@@ -19,8 +19,8 @@ constexpr std::uint32_t MAP_MAGIC = 0x544d4150;
 
 // What the arguments of cuTensorMapEncodeTiled violate; null if nothing.
 const char *encode(CUtensorMap *map, int type, unsigned rank, void *address, const std::uint64_t *shape,
-                   const std::uint64_t *strides, const unsigned *box, const unsigned *steps, int interleave, int swizzle,
-                   int fill);
+                   const std::uint64_t *strides, const unsigned *box, const unsigned *steps, int interleave,
+                   int swizzle, int fill);
 
 // A tile of a tensor by its map, between global and shared memory.
 class Tile {

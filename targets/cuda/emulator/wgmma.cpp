@@ -37,11 +37,11 @@ struct Operand {
     // As float32, [rows, K].
     template <class Convert>
     void read(unsigned rows, float (*to)[K], Convert convert) const {
-        if (descriptor >> 49 & 7) emulated_fail(NOT_SUPPORTED, "matrix descriptors with a base offset are not emulated");
+        if (descriptor >> 49 & 7) emulated_fail(NOT_SUPPORTED, "base offsets of matrix descriptors are not emulated");
         for (unsigned row = 0; row < rows; ++row)
             for (unsigned unit = 0; unit < 2; ++unit) {
                 std::uintptr_t from = address(row, unit);
-                if (from < window || from + 16 > window + WINDOW)
+                if (from < window + RESERVED || from + 16 > window + WINDOW)
                     emulated_fail(ILLEGAL_ADDRESS, "a matrix descriptor leaves shared memory");
                 convert(reinterpret_cast<const char *>(from), to[row], unit);
             }
@@ -136,13 +136,15 @@ void no_products() { warpgroups.clear(); }
 const char *products_left_by(const Thread &thread) {
     if (warpgroups.empty()) return nullptr;
     const Warpgroup &group = group_of(thread);
-    return group.open.empty() && group.committed.empty() ? nullptr : "the thread ends before its products (wgmma) are there";
+    bool none = group.open.empty() && group.committed.empty();
+    return none ? nullptr : "the thread ends before its products (wgmma) are there";
 }
 
 void emulated_wgmma_fence() { group_of(*engine.thread).fenced = true; }
 
 void emulated_wgmma(float *d, std::uint64_t a, std::uint64_t b, unsigned n, Number number, bool accumulate) {
-    if (!group_of(*engine.thread).fenced) emulated_fail(LAUNCH_FAILED, "wgmma.fence must come before the first product");
+    if (!group_of(*engine.thread).fenced)
+        emulated_fail(LAUNCH_FAILED, "wgmma.fence must come before the first product");
     Record mine = {engine.thread, d, a, b, n, number, accumulate};
     emulated_meet(THREADS, ~0u, &mine, [](void *const *records, unsigned) {
         const Record &first = record(records, 0);

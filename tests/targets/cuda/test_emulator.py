@@ -260,3 +260,17 @@ def test_no_compiler_is_one_line(monkeypatch, tmp_path):
 def test_an_error_of_the_source_names_its_line(tmp_path):
     with pytest.raises(ToolchainError, match=r"wrong\.cu:2:.*nonsense"):
         build.emulated_kernels('\nextern "C" __global__ void k() { nonsense(); }', ["k"], tmp_path / "wrong.so")
+
+
+def test_a_graph_does_not_outlive_its_kernels(device, DriverError):
+    module = device.handle("cuModuleLoadData", device.compiled(SAXPY))
+    function = device.handle("cuModuleGetFunction", module, b"saxpy")
+    stream, graph, place = device.handle("cuStreamCreate", 1), ctypes.c_void_p(), device.put(random(8))
+    device.cuStreamBeginCapture_v2(stream, 0)
+    device.launch(function, 1, 8, c_int(8), c_float(1), place, place, stream=stream)
+    device.cuStreamEndCapture(stream, byref(graph))
+    executable = device.handle("cuGraphInstantiateWithFlags", graph, ctypes.c_ulonglong(0))
+    device.cuModuleUnload(module)
+    device.cuGraphLaunch(executable, stream)
+    with pytest.raises(DriverError, match=r"INVALID_HANDLE.*unloaded"):
+        device.cuStreamSynchronize(stream)

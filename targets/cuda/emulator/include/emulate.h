@@ -46,8 +46,7 @@ inline std::uint32_t shared_address(const void *place) {
 
 inline void *shared_place(std::uint32_t address) {
     if (address >= STATIC_WINDOW) return __start_convc_shared + (address - STATIC_WINDOW);
-    if (address < CLUSTER_WINDOWS) return engine->thread->block->window + address;
-    return engine->peer((address - CLUSTER_WINDOWS) / WINDOW)->window + address % WINDOW;
+    return engine->thread->block->window + address;
 }
 
 template <class T>

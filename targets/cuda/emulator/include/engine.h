@@ -18,8 +18,6 @@ struct Index {
 // Shared memory of a block lies in a window of its own, aligned to its size, so that the 14 bits which a matrix
 // descriptor has for an address (in 16-byte units) hold an offset into it. The first KiB is the system's, as on sm_90.
 constexpr unsigned WINDOW = 256 << 10, RESERVED = 1 << 10;
-// Shared memory of other blocks of the cluster has addresses from here on, one window a rank.
-constexpr unsigned CLUSTER_WINDOWS = 1u << 24;
 // Static shared memory is a section of the kernel's library, which has addresses of its own.
 constexpr unsigned STATIC_WINDOW = 1u << 30;
 

@@ -119,7 +119,9 @@ CONVC_CONVERSIONS(__nv_bfloat16, __nv_bfloat162, bfloat16, bfloat162)
     inline type __hdiv(type a, type b) { return a / b; }                                             \
     inline type __hneg(type a) { return -a; }                                                        \
     inline type __habs(type a) { return std::fabs(float(a)); }                                       \
-    inline type __hfma(type a, type b, type c) { return float(std::fma(double(float(a)), double(float(b)), double(float(c)))); } \
+    inline type __hfma(type a, type b, type c) {                                                     \
+        return float(std::fma(double(float(a)), double(float(b)), double(float(c))));                \
+    }                                                                                                \
     inline type __hmax(type a, type b) { return std::fmax(float(a), float(b)); }                     \
     inline type __hmin(type a, type b) { return std::fmin(float(a), float(b)); }                     \
     inline bool __heq(type a, type b) { return a == b; }                                             \

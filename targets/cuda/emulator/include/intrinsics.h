@@ -3,7 +3,9 @@
 
 inline void __syncthreads() { convc_emulated::engine->barrier(0, 0, true); }
 inline void __syncwarp(unsigned lanes = ~0u) { convc_emulated::engine->ballot(lanes, false); }
-inline unsigned __ballot_sync(unsigned lanes, int predicate) { return convc_emulated::engine->ballot(lanes, predicate); }
+inline unsigned __ballot_sync(unsigned lanes, int predicate) {
+    return convc_emulated::engine->ballot(lanes, predicate);
+}
 inline int __any_sync(unsigned lanes, int predicate) { return __ballot_sync(lanes, predicate) != 0; }
 inline int __all_sync(unsigned lanes, int predicate) { return __ballot_sync(lanes, !predicate) == 0; }
 // The place where a call stands: the address of a static object of the lambda, which each use of the macro has anew.
