@@ -22,8 +22,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
     here, known, gpu = parse_cpu("cpu"), known_cpus(), _gpu()
     if arguments.json:
-        names = {**{arch: list(names) for arch, names in known.items()}, "cuda": cuda_names()}
-        print_json({"cpu": here.to_dict(), "cuda": gpu, "known": names})
+        every = {**{arch: list(names) for arch, names in known.items()}, "cuda": cuda_names()}
+        print_json({"cpu": here.to_dict(), "cuda": gpu, "known": every})
         return 0
     print(f"cpu (this machine)  {here.describe()}")
     print(f"cuda (this machine) {gpu['description'] or gpu['missing']}")

@@ -42,7 +42,9 @@ class Injective:
         values = (*kernel.block.args, kernel.yielded[0])
         widest = max((np.dtype(dtype_of(value)).itemsize for value in values), default=1)
         lanes = min(ACCESS_BYTES // widest, MOST_LANES)
-        if any(dtype_of(value) == "bool" for value in values):  # TVM reads two bytes for each element of a vector of them
+        if any(
+            dtype_of(value) == "bool" for value in values
+        ):  # TVM reads two bytes for each element of a vector of them
             lanes = 1
         # Few elements: rather more threads than wider ones.
         while lanes > 1 and (elements % lanes or elements // lanes < target.threads // 4):
