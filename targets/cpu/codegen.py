@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import tvm
-import tvm_ffi
 from tvm import ir, s_tir, tirx
 
 from convc.targets.lets import to_memory
+from convc.targets.lowering import has_blocks, run
 from convc.targets.target import Target, usable_cores
 
 # TVM's own pipeline for s_tir functions (tvm/s_tir/pipeline.py) without what only GPUs need. The first part concerns
@@ -120,30 +120,15 @@ def lowered(functions: Mapping[str, tirx.PrimFunc], target: Target) -> tvm.runti
     described = target.tvm()
     module = ir.IRModule({symbol: c_function(function, symbol) for symbol, function in functions.items()})
     module = tirx.transform.BindTarget(described)(module)
-    scheduled = {v: f for v, f in module.functions.items() if _has_blocks(f)}
+    scheduled = {v: f for v, f in module.functions.items() if has_blocks(f)}
     written = {v: f for v, f in module.functions.items() if v not in scheduled}
-    module = _run((*_BLOCKS, *_LOOPS), scheduled)
-    module.update(_run(_LOOPS, written))
+    module = run((*_BLOCKS, *_LOOPS), scheduled)
+    module.update(run(_LOOPS, written))
     module = ir.IRModule({variable.name_hint: _on_cpu(to_memory(f)) for variable, f in module.functions.items()})
     module = tirx.transform.LowerTVMBuiltin()(module)
     module = ir.IRModule({variable.name_hint: _returning(function) for variable, function in module.functions.items()})
     module = tirx.transform.LowerIntrin()(module)
     return tvm.get_global_func("target.build.llvm")(module, described)
-
-
-def _run(
-    passes: Sequence[Callable[[], ir.transform.Pass]], functions: Mapping[ir.GlobalVar, tirx.PrimFunc]
-) -> ir.IRModule:
-    module = ir.IRModule(functions)
-    for make in passes:
-        module = make()(module)
-    return module
-
-
-def _has_blocks(function: tirx.PrimFunc) -> bool:
-    found: list[object] = []
-    tvm_ffi.structural_walk(function.body, ((s_tir.SBlock,), found.append))
-    return bool(found)
 
 
 def c_function(function: tirx.PrimFunc, symbol: str) -> tirx.PrimFunc:

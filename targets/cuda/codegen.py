@@ -8,7 +8,7 @@ read for the order of launches and their operands.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from math import prod
 from typing import Any
@@ -19,6 +19,7 @@ from tvm import ir, s_tir, tirx
 from convc.targets.cuda.compiler import Resources
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.lets import to_memory
+from convc.targets.lowering import has_blocks, run
 from convc.targets.memory import aligned
 
 # TVM's own pipeline for s_tir functions (tvm/s_tir/pipeline.py) without what needs a host.
@@ -102,26 +103,22 @@ def generate(symbol: str, function: tirx.PrimFunc, target: CudaTarget) -> Device
     described = target.tvm()
     module = ir.IRModule({symbol: function.with_attr({"global_symbol": symbol, "tirx.noalias": True})})
     module = tirx.transform.BindTarget(described)(module)
-    module = _run(_BLOCKS, module)
+    # What is written as loops says itself how large its buffers are, and passes parts of them to device functions.
+    passes = [p for p in _BLOCKS if has_blocks(function) or p is not s_tir.transform.CompactBufferAllocation]
+    module = run(passes, module.functions)
     module = ir.IRModule({v.name_hint: to_memory(f, scope="local") for v, f in module.functions.items()})
-    module = _run(_THREADS, module)
+    module = run(_THREADS, module.functions)
     host = next(f for f in module.functions.values() if not _on_device(f))
     device = {v: f for v, f in module.functions.items() if _on_device(f)}
     if not device:  # a kernel without elements
         return DeviceCode("", [])
-    lowered = _run(_DEVICE, ir.IRModule(device))
+    lowered = run(_DEVICE, device)
     text = str(tvm.get_global_func("target.build.cuda")(lowered, described).inspect_source("cuda"))
     functions = _PREAMBLE.search(text)
     assert functions is not None
     launches, scratch = _launches(host)
     headers = re.findall(r"^#include (<(?:cuda_\w+|math_constants)\.h>)", text[: functions.start()], re.MULTILINE)
     return DeviceCode(text[functions.start() :], launches, scratch, headers)
-
-
-def _run(passes: Sequence[Callable[[], ir.transform.Pass]], module: ir.IRModule) -> ir.IRModule:
-    for make in passes:
-        module = make()(module)
-    return module
 
 
 def _on_device(function: tirx.PrimFunc) -> bool:

@@ -43,6 +43,13 @@ class Tile:
         parts = self.rows // self.part_rows * (self.columns // self.part_columns)
         return parts * WARP if tensor_cores else parts
 
+    def registers(self, tensor_cores: bool) -> int:
+        """About how many a thread takes: its sums, what it multiplies next, and addresses."""
+        if tensor_cores:
+            fragments = self.part_rows // _MMA_ROWS * 4 + self.part_columns // _MMA_COLUMNS * 2
+            return self.part_rows * self.part_columns // WARP + fragments + 48
+        return self.part_rows * self.part_columns + (self.part_rows + self.part_columns) * _FMA_LANES + 40
+
     def shared_bytes(self, tensor_cores: bool) -> int:
         """What its ring takes of shared memory."""
         pad = 0 if tensor_cores else _PAD

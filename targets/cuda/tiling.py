@@ -14,7 +14,6 @@ DTYPES = ("float32", "float16", "bfloat16")
 """The types of operands that are multiplied in tiles."""
 
 _FMA_TILES = (
-    (128, 128, 8, 8),
     (128, 64, 8, 8),
     (64, 128, 8, 8),
     (64, 64, 8, 4),
@@ -93,7 +92,7 @@ def _cycles(problem: Problem, tile: Tile, blocks: int, steps: int, tensor_cores:
         reads = threads / WARP * (tile.part_rows + tile.part_columns) * tile.depth
     rounds = -(-blocks * tile.splits // target.multiprocessors)
     resident = min(
-        target.multiprocessor_threads // threads // 2,
+        target.registers // (threads * tile.registers(tensor_cores)),
         target.multiprocessor_shared_bytes // tile.shared_bytes(tensor_cores),
     )
     busy = min(1.0, min(max(resident, 1), rounds) * threads / 256)
