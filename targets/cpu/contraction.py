@@ -27,7 +27,7 @@ from typing import Any
 import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
-from convc.targets.cpu.partial_sums import Axis, in_parts, is_long
+from convc.targets.cpu.axes import Axis, in_parts, is_long
 from convc.targets.target import Target
 
 PARALLEL_VECTORS = 1 << 15

@@ -15,10 +15,10 @@ from convc.ir.kernel import KernelOp
 from convc.ir.ordering import ScanOp, TopKOp
 from convc.ir.sampling import GatherOp, GridSampleOp
 from convc.targets.anchors import bind_anchor
+from convc.targets.cpu.axes import LONG
 from convc.targets.cpu.injective import Injective
 from convc.targets.cpu.loops import PARALLEL_ELEMENTS, local_tile
 from convc.targets.cpu.ordered import Ordered
-from convc.targets.cpu.partial_sums import LONG
 from convc.targets.emit import Emitter
 from convc.targets.flat import without_elements
 from convc.targets.target import Target
@@ -89,7 +89,7 @@ def _schedule_block(schedule: s_tir.Schedule, block: Any, target: Target) -> Non
 
 
 def _over_parts(schedule: s_tir.Schedule, reduction: Sequence[Any]) -> Any | None:
-    """Make one loop over the parts of a long sum (see partial_sums), around loops within a part: both of about as many
+    """Make one loop over the parts of a long sum (see axes.py), around loops within a part: both of about as many
     iterations. None where the sum is short, or a prime."""
     total, inner = _size(schedule, reduction), 1
     if total <= LONG:

@@ -18,8 +18,8 @@ from typing import Any
 
 import tvm.script.ir_builder.tirx as T
 
+from convc.targets.cpu.axes import Axis, in_parts, is_long
 from convc.targets.cpu.contraction import bound, loop, split
-from convc.targets.cpu.partial_sums import Axis, in_parts, is_long
 from convc.targets.target import Target
 
 Store = Callable[[Any, Sequence[Any], Any, Callable[[Any], Any], int], None]

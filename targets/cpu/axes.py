@@ -1,4 +1,4 @@
-"""Sums along long axes as sums of parts.
+"""Axes of contractions, and sums along long ones as sums of parts.
 
 A running sum of n terms rounds off as much of each term as the sum has grown by then: its error grows like sqrt(n / 2)
 units in the last place where the terms have random signs. Parts of m terms, added up, err by sqrt(m / 2 + n / (2 m))
