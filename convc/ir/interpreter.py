@@ -33,7 +33,7 @@ from convc.ir.data import (
 from convc.ir.dtypes import is_float, to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.interpreter_resize import resize
-from convc.ir.interpreter_sampling import arg_pool, gather, grid_sample, scan, top_k
+from convc.ir.interpreter_sampling import arg_pool, gather, grid_sample, scan, scatter, top_k
 from convc.ir.interpreter_windows import (
     convolve,
     convolve_transposed,
@@ -55,7 +55,7 @@ from convc.ir.neural import (
     WinogradConvOp,
 )
 from convc.ir.ordering import ArgPoolOp, ScanOp, TopKOp
-from convc.ir.sampling import GatherOp, GridSampleOp
+from convc.ir.sampling import GatherOp, GridSampleOp, ScatterOp
 from convc.ir.signature import input_signature, output_signature
 from convc.ir.text import main_function
 
@@ -151,6 +151,7 @@ _meaning.register(GridSampleOp, grid_sample)
 _meaning.register(TopKOp, top_k)
 _meaning.register(ArgPoolOp, arg_pool)
 _meaning.register(ScanOp, scan)
+_meaning.register(ScatterOp, scatter)
 
 
 @_meaning.register

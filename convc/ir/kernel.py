@@ -35,7 +35,7 @@ from convc.ir.neural import (
     WinogradConvOp,
 )
 from convc.ir.ordering import ArgPoolOp, ScanOp, TopKOp
-from convc.ir.sampling import GatherOp, GridSampleOp
+from convc.ir.sampling import GatherOp, GridSampleOp, ScatterOp
 
 ANCHORS = (
     ConvOp,
@@ -51,11 +51,12 @@ ANCHORS = (
     GatherOp,
     GridSampleOp,
     ScanOp,
+    ScatterOp,
     TopKOp,
 )
-"""The operations that reduce over some of their input, or read it where other elements say: a kernel holds at most one.
-All others are injective: each output element is an expression of single input elements, at places that follow from
-its own, computed wherever it is needed."""
+"""The operations that reduce over some of their input, or read or write where other elements say: a kernel holds at
+most one. All others are injective: each output element is an expression of single input elements, at places that
+follow from its own, computed wherever it is needed."""
 
 
 @irdl_op_definition

@@ -21,6 +21,8 @@ OPS = {
     "gather": """%r = convc.gather %x, %w axis 1 : (tensor<2x5x3xf32>, tensor<4x1xi64>) -> tensor<2x4x1x3xf32>""",
     "grid_sample": """%r = convc.grid_sample %x, %w mode "cubic" padding "border" align_corners
         : (tensor<2x3x5x6xf32>, tensor<2x4x7x2xf32>) -> tensor<2x3x4x7xf32>""",
+    "scatter": """%r = convc.scatter %x, %w, %b mode "add"
+        : (tensor<4x5xf32>, tensor<3xi64>, tensor<3x5xf32>) -> tensor<4x5xf32>""",
     "top_k": """%r = convc.top_k %x axis 1 k 3 smallest : (tensor<2x5xf32>) -> tensor<2x3xi64>""",
     "arg_pool": """%r = convc.arg_pool %x kernel [3, 2] strides [2, 2] pads [1, 0, 1, 0] dilations [1, 1] ceil_mode
         : (tensor<1x4x6x6xf32>) -> tensor<1x4x4x3xi64>""",
@@ -95,6 +97,10 @@ REFUSED = [
     ("grid_sample", "7x2xf32", "7x2xi64", "expected floats as coordinates, got i64"),
     ("grid_sample", '"cubic"', '"bicubic"', "expected mode to be one of nearest, linear, cubic, got bicubic"),
     ("grid_sample", '"border"', '"edge"', "expected padding to be one of zeros, border, reflection, got edge"),
+    ("scatter", '"add"', '"sub"', "expected mode to be one of replace, add, mul, min, max, got sub"),
+    ("scatter", "tensor<3x5xf32>", "tensor<2x5xf32>", "updates [m, w], got (4, 5), (3,) and (2, 5)"),
+    ("scatter", "tensor<3x5xf32>", "tensor<3x5xf64>", "expected updates of f32, got f64"),
+    ("scatter", "tensor<3xi64>", "tensor<3xf32>", "expected integers as indices, got f32"),
     ("top_k", "k 3", "k 6", "expected k in [0, 5], the size of axis 1, got 6"),
     ("top_k", "xi64", "xf32", "result should be tensor<2x3xi64>"),
     ("arg_pool", "kernel [3, 2]", "kernel [9, 2]", "a window spanning 9 does not fit an axis of 6"),
