@@ -62,6 +62,6 @@ def _dequantise(graph: onnx.GraphProto, folder: Path | None) -> None:
             continue
         arrays = {name: to_array(held[name], folder, f"weight '{name}'") for name in names}
         (weight,) = ReferenceEvaluator(node).run(None, arrays)
-        graph.initializer.append(numpy_helper.from_array(weight, f"{node.output[0]}.dequantised"))
+        graph.initializer.append(numpy_helper.from_array(np.asarray(weight), f"{node.output[0]}.dequantised"))
         same = onnx.helper.make_node("Identity", [graph.initializer[-1].name], node.output, name=node.name)
         graph.node[number].CopyFrom(same)
