@@ -42,22 +42,12 @@ from convc.ir.interpreter_windows import (
     pool,
 )
 from convc.ir.kernel import KernelOp
-from convc.ir.neural import (
-    ArgReduceOp,
-    BatchNormOp,
-    ConvOp,
-    ConvTransposeOp,
-    LRNOp,
-    MatMulOp,
-    PoolOp,
-    ReduceOp,
-    SoftmaxOp,
-    WinogradConvOp,
-)
-from convc.ir.ordering import ArgPoolOp, ScanOp, TopKOp
+from convc.ir.neural import ArgReduceOp, BatchNormOp, LRNOp, MatMulOp, ReduceOp, SoftmaxOp
+from convc.ir.ordering import ScanOp, TopKOp
 from convc.ir.sampling import GatherOp, GridSampleOp, ScatterOp
 from convc.ir.signature import input_signature, output_signature
 from convc.ir.text import main_function
+from convc.ir.windows import ArgPoolOp, ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp
 
 
 def interpret(

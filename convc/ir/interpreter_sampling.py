@@ -7,8 +7,9 @@ from itertools import product
 import numpy as np
 
 from convc.ir.attributes import ReduceKind, shape_of
-from convc.ir.ordering import ArgPoolOp, ScanOp, TopKOp
+from convc.ir.ordering import ScanOp, TopKOp
 from convc.ir.sampling import GatherOp, GridSampleOp, ScatterOp
+from convc.ir.windows import ArgPoolOp
 
 
 def gather(op: GatherOp, x: np.ndarray, indices: np.ndarray) -> np.ndarray:

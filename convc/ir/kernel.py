@@ -23,19 +23,10 @@ from xdsl.traits import IsolatedFromAbove, IsTerminator, Pure
 from xdsl.utils.exceptions import VerifyException
 
 from convc.ir.data import ConstantOp
-from convc.ir.neural import (
-    ArgReduceOp,
-    ConvOp,
-    ConvTransposeOp,
-    LRNOp,
-    MatMulOp,
-    PoolOp,
-    ReduceOp,
-    SoftmaxOp,
-    WinogradConvOp,
-)
-from convc.ir.ordering import ArgPoolOp, ScanOp, TopKOp
+from convc.ir.neural import ArgReduceOp, LRNOp, MatMulOp, ReduceOp, SoftmaxOp
+from convc.ir.ordering import ScanOp, TopKOp
 from convc.ir.sampling import GatherOp, GridSampleOp, ScatterOp
+from convc.ir.windows import ArgPoolOp, ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp
 
 ANCHORS = (
     ConvOp,

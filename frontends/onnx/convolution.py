@@ -12,7 +12,7 @@ from convc.frontends.onnx.registry import Node, converter
 from convc.ir import shapes
 from convc.ir.attributes import shape_of
 from convc.ir.data import PadOp
-from convc.ir.neural import ConvOp, ConvTransposeOp
+from convc.ir.windows import ConvOp, ConvTransposeOp
 
 _AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 

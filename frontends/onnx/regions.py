@@ -18,8 +18,8 @@ from convc.ir.attributes import ReduceKind, element_type, shape_of
 from convc.ir.data import BroadcastOp, ConcatOp
 from convc.ir.dtypes import to_numpy
 from convc.ir.functions import Fn
-from convc.ir.neural import ConvOp
 from convc.ir.sampling import GridSampleOp
+from convc.ir.windows import ConvOp
 
 
 @converter("RoiAlign")

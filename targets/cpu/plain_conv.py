@@ -11,7 +11,7 @@ from tvm import tirx
 
 from convc.ir.attributes import layout_of, shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.neural import ConvOp
+from convc.ir.windows import ConvOp
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build, padded_shape
 from convc.targets.cpu.contraction import split

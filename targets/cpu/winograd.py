@@ -23,7 +23,7 @@ from xdsl.ir import SSAValue
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block, winograd_weight
-from convc.ir.neural import WinogradConvOp
+from convc.ir.windows import WinogradConvOp
 from convc.ir.winograd import Transforms, transforms
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build

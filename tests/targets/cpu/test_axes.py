@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from convc.ir.attributes import ReduceKind
-from convc.ir.neural import ConvOp, MatMulOp, ReduceOp
+from convc.ir.neural import MatMulOp, ReduceOp
+from convc.ir.windows import ConvOp
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.matmul import PackedMatMul, PlainMatMul
