@@ -12,6 +12,7 @@ from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.neural import ArgReduceOp, LRNOp, MatMulOp, ReduceOp, SoftmaxOp
 from convc.ir.ordering import ScanOp, TopKOp
+from convc.ir.sampling import ScatterOp
 from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp
 from convc.targets.cuda.registry import TEMPLATES
 from convc.targets.cuda.target import parse_cuda
