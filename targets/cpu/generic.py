@@ -91,7 +91,7 @@ def _schedule_block(schedule: s_tir.Schedule, block: Any, target: Target) -> Non
 
 
 def _over_parts(schedule: s_tir.Schedule, reduction: Sequence[Any]) -> Any | None:
-    """Make one loop over the parts of a long sum (see axes.py), around loops within a part: both of about as many
+    """Make one loop over the parts of a long sum (see axes), around loops within a part: both of about as many
     iterations. None where the sum is short, or a prime."""
     total, inner = _size(schedule, reduction), 1
     if total <= LONG:
