@@ -18,7 +18,8 @@ from xdsl.ir import Operation, SSAValue
 
 from convc.ir.attributes import shape_of
 from convc.ir.functions import Fn
-from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp
+from convc.ir.neural import MatMulOp
+from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.passes.affine import Step, chain
 from convc.passes.anchors import (
     Linear,

@@ -14,7 +14,8 @@ from xdsl.ir import SSAValue
 from convc.ir.attributes import element_type, shape_of
 from convc.ir.dtypes import to_numpy
 from convc.ir.functions import Fn
-from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp
+from convc.ir.neural import MatMulOp
+from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.passes.rules import Rewriter
 
 Linear: TypeAlias = ConvOp | ConvTransposeOp | MatMulOp

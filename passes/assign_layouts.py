@@ -35,7 +35,8 @@ from convc.ir.data import (
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import Layout, blocked_activation, blocked_weight, chunked_weight, transposed_weight
-from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp, PoolOp, ReduceOp
+from convc.ir.neural import MatMulOp, ReduceOp
+from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp
 from convc.passes.rewriting import main_block, set_type
 
 _FLOATS = (f32, f16, bf16)

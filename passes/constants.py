@@ -32,8 +32,9 @@ from convc.ir.elementwise import ElementwiseOp
 from convc.ir.interpreter import evaluate
 from convc.ir.kernel import ANCHORS
 from convc.ir.macs import macs
-from convc.ir.neural import BatchNormOp, ConvOp, ConvTransposeOp, MatMulOp
+from convc.ir.neural import BatchNormOp, MatMulOp
 from convc.ir.shapes import broadcast
+from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.passes.anchors import rebuilt
 from convc.passes.rules import Rewriter, RuleSet, splat
 from convc.passes.values import splat_of

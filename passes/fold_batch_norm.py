@@ -22,7 +22,8 @@ from convc.ir.attributes import element_type, shape_of, tensor
 from convc.ir.data import ConstantOp, ReshapeOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.functions import Fn
-from convc.ir.neural import BatchNormOp, ConvOp, ConvTransposeOp, MatMulOp
+from convc.ir.neural import BatchNormOp, MatMulOp
+from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.passes.affine import Step
 from convc.passes.affine_folding import fold_after, fold_before
 from convc.passes.anchors import Linear, source_of

@@ -21,7 +21,8 @@ from xdsl.passes import ModulePass
 
 from convc.ir.dialect import CompilerContext
 from convc.ir.elementwise import ElementwiseOp
-from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp
+from convc.ir.neural import MatMulOp
+from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.passes.affine import Step, chain
 from convc.passes.affine_folding import fold_after, fold_before
 from convc.passes.anchors import Linear, rounded

@@ -27,8 +27,8 @@ from convc.ir.data import PadOp, SliceOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.dtypes import to_numpy
 from convc.ir.elementwise import ElementwiseOp
-from convc.ir.neural import ConvOp, ConvTransposeOp, PoolOp
 from convc.ir.shapes import pool
+from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp
 from convc.passes.anchors import rebuilt
 from convc.passes.axes import Movement
 from convc.passes.rewriting import main_block

@@ -27,7 +27,8 @@ from convc.ir.data import BroadcastOp, CastOp, ConcatOp, ReshapeOp, SliceOp, Tra
 from convc.ir.dialect import CompilerContext
 from convc.ir.dtypes import from_numpy, to_numpy
 from convc.ir.kernel import KernelOp, YieldOp
-from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp
+from convc.ir.neural import MatMulOp
+from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.passes.rewriting import erase_dead, main_block, parent_of, set_type
 
 _MOVEMENT = (BroadcastOp, ConcatOp, SliceOp, TransposeOp)

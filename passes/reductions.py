@@ -18,7 +18,8 @@ from xdsl.ir import SSAValue
 
 from convc.ir.attributes import PoolKind, ReduceKind, shape_of
 from convc.ir.data import ReshapeOp, TransposeOp
-from convc.ir.neural import ArgReduceOp, MatMulOp, PoolOp, ReduceOp
+from convc.ir.neural import ArgReduceOp, MatMulOp, ReduceOp
+from convc.ir.windows import PoolOp
 from convc.passes.axes import reshaped, runs
 from convc.passes.rules import Rewriter, RuleSet
 from convc.passes.values import only_user

@@ -24,7 +24,7 @@ from convc.ir.attributes import shape_of
 from convc.ir.data import PadOp, ReshapeOp, SliceOp, TransposeOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.functions import Fn
-from convc.ir.neural import ConvOp, ConvTransposeOp
+from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.passes.rewriting import main_block
 from convc.passes.rules import Rewriter, RuleSet, rewrite
 from convc.passes.values import holds_floats

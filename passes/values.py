@@ -23,7 +23,8 @@ from convc.ir.data import (
 from convc.ir.dtypes import is_float
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
-from convc.ir.neural import PoolOp, ReduceOp, SoftmaxOp
+from convc.ir.neural import ReduceOp, SoftmaxOp
+from convc.ir.windows import PoolOp
 
 _NEVER_BELOW: Mapping[Fn, float] = {
     Fn.ABS: 0,

@@ -25,8 +25,8 @@ from convc.ir.data import RelayoutOp, WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import blocked_weight, channel_block, winograd_weight
-from convc.ir.neural import ConvOp, WinogradConvOp
 from convc.ir.text import kernel_text, main_function
+from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.ir.winograd import POINTS, transformed_weight
 from convc.passes.rewriting import parent_of, set_type
 from convc.targets.cpu import registry

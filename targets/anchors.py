@@ -16,17 +16,8 @@ from xdsl.ir import Operation, SSAValue
 
 from convc.ir.attributes import PoolKind, shape_of
 from convc.ir.functions import Fn
-from convc.ir.neural import (
-    ArgReduceOp,
-    ConvOp,
-    ConvTransposeOp,
-    LRNOp,
-    MatMulOp,
-    PoolOp,
-    ReduceOp,
-    SoftmaxOp,
-)
-from convc.ir.ordering import ArgPoolOp
+from convc.ir.neural import ArgReduceOp, LRNOp, MatMulOp, ReduceOp, SoftmaxOp
+from convc.ir.windows import ArgPoolOp, ConvOp, ConvTransposeOp, PoolOp
 from convc.targets.emit import Emitter, Index, dtype_of
 from convc.targets.functions import apply
 from convc.targets.reducers import ADD, MAXIMUM, MINIMUM, reduction, window_axes

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from convc.ir.kernel import KernelOp
 from convc.ir.macs import macs
-from convc.ir.neural import ConvOp, WinogradConvOp
 from convc.ir.text import kernel_text
 from convc.ir.views import nbytes
+from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.targets.algorithms import direct_cycles, forms
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.tiling import STREAM_BYTES

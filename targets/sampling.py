@@ -21,10 +21,14 @@ Tap: TypeAlias = tuple[Any, Any, Any]
 
 def read_gather(emitter: Emitter, op: GatherOp, index: Index) -> Any:
     axis, rank, size = op.axis.value.data, len(shape_of(op.indices)), shape_of(op.x)[op.axis.value.data]
-    at = emitter.read(op.indices, index[axis : axis + rank])
-    wrapped = tirx.Select(at < 0, at + tirx.const(size, at.ty.dtype), at)
-    place = emitter.named(inside(tirx.Cast("int32", inside(wrapped, size)), size), size)
+    place = emitter.named(wrapped(emitter.read(op.indices, index[axis : axis + rank]), size), size)
     return emitter.read(op.x, [*index[:axis], place, *index[axis + rank :]])
+
+
+def wrapped(at: Any, size: int) -> Any:
+    """An index as a position in [0, size): negative ones count from the end."""
+    at = tirx.Select(at < 0, at + tirx.const(size, at.ty.dtype), at)
+    return inside(tirx.Cast("int32", inside(at, size)), size)
 
 
 def inside(place: Any, size: int) -> Any:

@@ -14,9 +14,19 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
+_WIDEST = 64
+"""Characters of a name in a table. Exporters join the names of all that they have fused."""
+
+
+def _short(name: str) -> str:
+    """The ends of a long name."""
+    half = (_WIDEST - 3) // 2
+    return name if len(name) <= _WIDEST else f"{name[:half]}...{name[-half:]}"
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], right: Collection[str] = ()) -> None:
-    """Aligned columns under a header; the columns named in `right` are aligned right."""
-    cells = [list(map(str, row)) for row in (header, *rows)]
+    """Aligned columns under a header, names in the first one; the columns named in `right` are aligned right."""
+    cells = [[_short(str(row[0])), *map(str, row[1:])] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
 
     def line(row: Sequence[str]) -> str:

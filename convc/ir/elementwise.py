@@ -71,6 +71,8 @@ class ElementwiseOp(TensorOp):
         elements = [element_type(value) for value in self.inputs[-2:]]
         if len(set(elements)) > 1:
             raise ValueError(f"operands have the types {' and '.join(map(str, elements))}")
+        if self.function is Fn.WHERE and element_type(self.inputs[0]) != i1:
+            raise ValueError(f"expected a condition of i1, got {element_type(self.inputs[0])}")
         if is_storage(elements[-1]):
             raise ValueError(f"{elements[-1]} is for storage: expected operands cast to another type")
         return i1 if self.spec.predicate else elements[-1]

@@ -33,7 +33,7 @@ from convc.ir.data import (
 from convc.ir.dtypes import is_float, to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.interpreter_resize import resize
-from convc.ir.interpreter_sampling import arg_pool, gather, grid_sample, scan, top_k
+from convc.ir.interpreter_sampling import arg_pool, gather, grid_sample, scan, scatter, top_k
 from convc.ir.interpreter_windows import (
     convolve,
     convolve_transposed,
@@ -42,22 +42,12 @@ from convc.ir.interpreter_windows import (
     pool,
 )
 from convc.ir.kernel import KernelOp
-from convc.ir.neural import (
-    ArgReduceOp,
-    BatchNormOp,
-    ConvOp,
-    ConvTransposeOp,
-    LRNOp,
-    MatMulOp,
-    PoolOp,
-    ReduceOp,
-    SoftmaxOp,
-    WinogradConvOp,
-)
-from convc.ir.ordering import ArgPoolOp, ScanOp, TopKOp
-from convc.ir.sampling import GatherOp, GridSampleOp
+from convc.ir.neural import ArgReduceOp, BatchNormOp, LRNOp, MatMulOp, ReduceOp, SoftmaxOp
+from convc.ir.ordering import ScanOp, TopKOp
+from convc.ir.sampling import GatherOp, GridSampleOp, ScatterOp
 from convc.ir.signature import input_signature, output_signature
 from convc.ir.text import main_function
+from convc.ir.windows import ArgPoolOp, ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp
 
 
 def interpret(
@@ -151,6 +141,7 @@ _meaning.register(GridSampleOp, grid_sample)
 _meaning.register(TopKOp, top_k)
 _meaning.register(ArgPoolOp, arg_pool)
 _meaning.register(ScanOp, scan)
+_meaning.register(ScatterOp, scatter)
 
 
 @_meaning.register

@@ -1,4 +1,4 @@
-"""What gathers, samples, selections and prefix sums mean, in numpy."""
+"""What gathers, scatters, samples, selections and prefix sums mean, in numpy."""
 
 from __future__ import annotations
 
@@ -7,15 +7,31 @@ from itertools import product
 import numpy as np
 
 from convc.ir.attributes import ReduceKind, shape_of
-from convc.ir.ordering import ArgPoolOp, ScanOp, TopKOp
-from convc.ir.sampling import GatherOp, GridSampleOp
+from convc.ir.ordering import ScanOp, TopKOp
+from convc.ir.sampling import GatherOp, GridSampleOp, ScatterOp
+from convc.ir.windows import ArgPoolOp
 
 
 def gather(op: GatherOp, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
     axis = op.axis.value.data
-    size = x.shape[axis]
+    return np.take(x, _inside(indices, x.shape[axis]), axis)
+
+
+def scatter(op: ScatterOp, x: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
+    y, places, mode = x.copy(), _inside(indices, x.shape[0]), op.mode.data
+    if mode == "replace":
+        for place, row in zip(places, updates, strict=True):
+            y[place] = row
+    else:
+        combine = {"add": np.add, "mul": np.multiply, "min": np.minimum, "max": np.maximum}[mode]
+        combine.at(y, places, updates)
+    return y
+
+
+def _inside(indices: np.ndarray, size: int) -> np.ndarray:
+    """Indices in [0, size): negative ones counted from the end, what is outside brought to the nearer end."""
     indices = indices.astype(np.int64)
-    return np.take(x, np.clip(np.where(indices < 0, indices + size, indices), 0, size - 1), axis)
+    return np.clip(np.where(indices < 0, indices + size, indices), 0, size - 1)
 
 
 def grid_sample(op: GridSampleOp, x: np.ndarray, grid: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from convc.ir.attributes import PoolKind, shape_of
-from convc.ir.neural import ConvOp, ConvTransposeOp, LRNOp, PoolOp, WinogradConvOp
+from convc.ir.neural import LRNOp
+from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp
 from convc.ir.winograd import transforms
 
 Index: TypeAlias = tuple[Any, ...]

@@ -23,19 +23,10 @@ from xdsl.traits import IsolatedFromAbove, IsTerminator, Pure
 from xdsl.utils.exceptions import VerifyException
 
 from convc.ir.data import ConstantOp
-from convc.ir.neural import (
-    ArgReduceOp,
-    ConvOp,
-    ConvTransposeOp,
-    LRNOp,
-    MatMulOp,
-    PoolOp,
-    ReduceOp,
-    SoftmaxOp,
-    WinogradConvOp,
-)
-from convc.ir.ordering import ArgPoolOp, ScanOp, TopKOp
-from convc.ir.sampling import GatherOp, GridSampleOp
+from convc.ir.neural import ArgReduceOp, LRNOp, MatMulOp, ReduceOp, SoftmaxOp
+from convc.ir.ordering import ScanOp, TopKOp
+from convc.ir.sampling import GatherOp, GridSampleOp, ScatterOp
+from convc.ir.windows import ArgPoolOp, ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp
 
 ANCHORS = (
     ConvOp,
@@ -51,11 +42,12 @@ ANCHORS = (
     GatherOp,
     GridSampleOp,
     ScanOp,
+    ScatterOp,
     TopKOp,
 )
-"""The operations that reduce over some of their input, or read it where other elements say: a kernel holds at most one.
-All others are injective: each output element is an expression of single input elements, at places that follow from
-its own, computed wherever it is needed."""
+"""The operations that reduce over some of their input, or read or write where other elements say: a kernel holds at
+most one. All others are injective: each output element is an expression of single input elements, at places that
+follow from its own, computed wherever it is needed."""
 
 
 @irdl_op_definition

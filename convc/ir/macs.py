@@ -8,7 +8,8 @@ from xdsl.ir import Operation
 
 from convc.ir.attributes import shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp, WinogradConvOp
+from convc.ir.neural import MatMulOp
+from convc.ir.windows import ConvOp, ConvTransposeOp, WinogradConvOp
 
 
 def macs(op: Operation) -> int:

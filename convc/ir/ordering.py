@@ -1,17 +1,15 @@
-"""The operations that compare or add up along an axis in order: selections, positions of maxima, prefix sums."""
+"""The operations that compare or add up along an axis in order: selections and prefix sums."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr, TensorType, UnitAttr, i64
+from xdsl.dialects.builtin import IntegerAttr, TensorType, UnitAttr, i64
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, opt_prop_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 
 from convc.ir import shapes
 from convc.ir.attributes import ReduceKind, ReduceKindAttr, shape_of
-from convc.ir.op import TensorOp, ints, result_type
+from convc.ir.op import TensorOp, result_type
 
 
 @irdl_op_definition
@@ -43,65 +41,6 @@ class TopKOp(TensorOp):
 
     def inferred_shape(self) -> tuple[int, ...]:
         return shapes.top_k(shape_of(self.x), self.axis.value.data, self.k.value.data)
-
-    def inferred_element(self) -> Attribute:
-        return i64
-
-
-@irdl_op_definition
-class ArgPoolOp(TensorOp):
-    """Where the largest element of each window of x `[N, C, *S]` lies, the first one of equals, as i64: its position in
-    all of x, in row-major order (the Indices of ONNX MaxPool). Padding is never the largest."""
-
-    name = "convc.arg_pool"
-    x = operand_def(TensorType)
-    kernel = prop_def(DenseArrayBase.constr(i64))
-    strides = prop_def(DenseArrayBase.constr(i64))
-    pads = prop_def(DenseArrayBase.constr(i64))
-    dilations = prop_def(DenseArrayBase.constr(i64))
-    ceil_mode = opt_prop_def(UnitAttr)
-    result = result_def(TensorType)
-    traits = traits_def(Pure())
-    assembly_format = (
-        "$x `kernel` $kernel `strides` $strides `pads` $pads `dilations` $dilations (`ceil_mode` $ceil_mode^)? "
-        "attr-dict `:` functional-type(operands, results)"
-    )
-
-    def __init__(
-        self,
-        x: SSAValue,
-        kernel: Sequence[int],
-        *,
-        strides: Sequence[int],
-        pads: Sequence[int],
-        dilations: Sequence[int],
-        ceil_mode: bool = False,
-        result: TensorType | None = None,
-    ) -> None:
-        if result is None:
-            shape = shapes.pool(shape_of(x), kernel, strides, pads, dilations, ceil_mode)
-            result = result_type([x], shape, i64)
-        super().__init__(
-            operands=[x],
-            properties={
-                "kernel": ints(kernel),
-                "strides": ints(strides),
-                "pads": ints(pads),
-                "dilations": ints(dilations),
-                "ceil_mode": UnitAttr() if ceil_mode else None,
-            },
-            result_types=[result],
-        )
-
-    def inferred_shape(self) -> tuple[int, ...]:
-        return shapes.pool(
-            shape_of(self.x),
-            self.kernel.get_values(),
-            self.strides.get_values(),
-            self.pads.get_values(),
-            self.dilations.get_values(),
-            self.ceil_mode is not None,
-        )
 
     def inferred_element(self) -> Attribute:
         return i64

@@ -1,4 +1,5 @@
-"""The operations that read where other elements say: gathers by indices, and samples at coordinates."""
+"""The operations that read or write where other elements say: gathers and scatters by indices, and samples at
+coordinates."""
 
 from __future__ import annotations
 
@@ -95,3 +96,48 @@ class GridSampleOp(TensorOp):
         if self.mode.data != "nearest" and not is_float(element_type(self.x)):
             raise ValueError(f"expected floats to interpolate between, got {element_type(self.x)}")
         return shapes.grid_sample(shape_of(self.x), shape_of(self.grid))
+
+
+@irdl_op_definition
+class ScatterOp(TensorOp):
+    """The rows of x `[n, w]` at indices `[m]` replaced by those of `updates` `[m, w]`, one after the other; or added
+    to, multiplied by them, or compared with them, the smaller or larger elements kept. Indices count as in a gather.
+    """
+
+    name = "convc.scatter"
+    x = operand_def(TensorType)
+    indices = operand_def(TensorType)
+    updates = operand_def(TensorType)
+    mode = prop_def(StringAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x `,` $indices `,` $updates `mode` $mode attr-dict `:` functional-type(operands, results)"
+
+    MODES: ClassVar = ("replace", "add", "mul", "min", "max")
+
+    def __init__(
+        self,
+        x: SSAValue,
+        indices: SSAValue,
+        updates: SSAValue,
+        *,
+        mode: str = "replace",
+        result: TensorType | None = None,
+    ) -> None:
+        super().__init__(
+            operands=[x, indices, updates],
+            properties={"mode": StringAttr(mode)},
+            result_types=[result or result_type([x], shape_of(x))],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        if self.mode.data not in self.MODES:
+            raise ValueError(f"expected mode to be one of {', '.join(self.MODES)}, got {self.mode.data}")
+        if to_numpy(element_type(self.indices)).kind not in "iu":
+            raise ValueError(f"expected integers as indices, got {element_type(self.indices)}")
+        if element_type(self.updates) != element_type(self.x):
+            raise ValueError(f"expected updates of {element_type(self.x)}, got {element_type(self.updates)}")
+        x, indices, updates = shape_of(self.x), shape_of(self.indices), shape_of(self.updates)
+        if len(x) != 2 or len(indices) != 1 or updates != (*indices, *x[1:]):
+            raise ValueError(f"expected x [n, w], indices [m] and updates [m, w], got {x}, {indices} and {updates}")
+        return x

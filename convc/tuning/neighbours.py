@@ -13,7 +13,7 @@ from math import ceil, prod
 
 from convc.ir.attributes import physical_shape
 from convc.ir.kernel import KernelOp
-from convc.ir.neural import ConvOp, WinogradConvOp
+from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.contraction import Contraction, Tiling, fitted
 from convc.targets.cpu.direct_conv import contraction

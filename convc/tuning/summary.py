@@ -8,7 +8,7 @@ from typing import Any
 
 from convc.ir.attributes import shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.neural import ConvOp, ConvTransposeOp, PoolOp
+from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp
 from convc.targets.measurements import Record
 from convc.tuning.search import Search
 from convc.tuning.tuner import Tuner

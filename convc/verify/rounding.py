@@ -33,11 +33,12 @@ def nearby_inputs(inputs: Mapping[str, np.ndarray], seed: int, unit: float = 0.0
 
 def nearby_model(model: onnx.ModelProto, folder: Path | None, seed: int, unit: float = 0.0) -> onnx.ModelProto:
     """The model with `neighbours` of its weights of two axes or more, which are summed over: scalars and vectors may
-    be sizes or scales, that have to be what they are. External data, which lies in `folder`, is taken in. Raises
-    ImportProblem for weights that cannot be read."""
+    be sizes or scales, that have to be what they are. Quantised weights become the floats that they stand for. External
+    data, which lies in `folder`, is taken in. Raises ImportProblem for weights that cannot be read."""
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     generator = np.random.default_rng(seed)
+    _dequantise(changed.graph, folder)
     constants = (node.attribute for node in changed.graph.node if node.op_type == "Constant")
     held = (attribute.t for attributes in constants for attribute in attributes if attribute.HasField("t"))
     for tensor in (*changed.graph.initializer, *held):
@@ -48,3 +49,19 @@ def nearby_model(model: onnx.ModelProto, folder: Path | None, seed: int, unit: f
                 array = neighbours(array, generator, unit)
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     return changed
+
+
+def _dequantise(graph: onnx.GraphProto, folder: Path | None) -> None:
+    """Put floats in place of integer weights of two axes or more that a DequantizeLinear reads."""
+    from onnx.reference import ReferenceEvaluator
+
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    for number, node in enumerate(graph.node):
+        names = [name for name in node.input if name]
+        if node.op_type != "DequantizeLinear" or not held.keys() >= set(names) or len(held[names[0]].dims) < 2:
+            continue
+        arrays = {name: to_array(held[name], folder, f"weight '{name}'") for name in names}
+        (weight,) = ReferenceEvaluator(node).run(None, arrays)
+        graph.initializer.append(numpy_helper.from_array(np.asarray(weight), f"{node.output[0]}.dequantised"))
+        same = onnx.helper.make_node("Identity", [graph.initializer[-1].name], node.output, name=node.name)
+        graph.node[number].CopyFrom(same)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
+import numpy as np
 from xdsl.ir import SSAValue
 
 from convc.frontends.onnx.registry import Node, converter
+from convc.ir import shapes
+from convc.ir.attributes import shape_of
 from convc.ir.data import PadOp
-from convc.ir.neural import ConvOp, ConvTransposeOp
+from convc.ir.windows import ConvOp, ConvTransposeOp
 
 _AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
@@ -62,9 +66,8 @@ def _shared(totals: Sequence[int], *, upper: bool) -> list[int]:
     return less + more if upper else more + less
 
 
-def _kernel(node: Node) -> list[int]:
+def _kernel(node: Node, shape: Sequence[int], weight: Sequence[int]) -> list[int]:
     """The kernel's sizes, from the weight; `kernel_shape` repeats them."""
-    shape, weight = node.shape(0), node.shape(1)
     if len(shape) < 3 or len(weight) != len(shape):
         raise ValueError(f"expected input and weight of one rank of at least 3, got {shape} and {weight}")
     kernel = node.attribute("kernel_shape") or list(weight[2:])
@@ -75,17 +78,17 @@ def _kernel(node: Node) -> list[int]:
 
 @converter("Conv")
 def convert_conv(node: Node) -> SSAValue:
-    return convolution(node)
+    return convolution(node, node.value(0), node.value(1), node.value(2) if node.has(2) else None)
 
 
-def convolution(node: Node) -> SSAValue:
-    kernel, shape = _kernel(node), node.shape(0)
+def convolution(node: Node, x: SSAValue, w: SSAValue, bias: SSAValue | None) -> SSAValue:
+    """The convolution that a node's attributes describe."""
+    kernel = _kernel(node, shape_of(x), shape_of(w))
     strides, dilations = window_steps(node, kernel)
-    pads = window_pads(node, shape[2:], kernel, strides, dilations)
-    x, pads = _cropped(node, node.value(0), pads)
-    bias = node.value(2) if node.has(2) else None
+    pads = window_pads(node, shape_of(x)[2:], kernel, strides, dilations)
+    x, pads = _cropped(node, x, pads)
     group = node.attribute("group", 1)
-    return node.emit(ConvOp(x, node.value(1), bias, strides=strides, pads=pads, dilations=dilations, group=group))
+    return node.emit(ConvOp(x, w, bias, strides=strides, pads=pads, dilations=dilations, group=group))
 
 
 def _cropped(node: Node, x: SSAValue, pads: Sequence[int]) -> tuple[SSAValue, list[int]]:
@@ -104,7 +107,8 @@ def convert_conv_transpose(node: Node) -> SSAValue:
 
     Where the wanted `output_shape` exceeds what the windows cover, the rest (bias alone) is at the end.
     """
-    kernel, shape = _kernel(node), node.shape(0)
+    shape = node.shape(0)
+    kernel = _kernel(node, shape, node.shape(1))
     spatial = len(kernel)
     strides, dilations = window_steps(node, kernel)
     extra = node.attribute("output_padding") or [0] * spatial
@@ -135,5 +139,38 @@ def convert_conv_transpose(node: Node) -> SSAValue:
             dilations=dilations,
             output_padding=extra,
             group=node.attribute("group", 1),
+        )
+    )
+
+
+@converter("Col2Im")
+def convert_col2im(node: Node) -> SSAValue:
+    """Blocks `[N, C * prod(block), L]` added up where they lie in the image: a transposed convolution of each channel,
+    whose weights put every element of a block in its place."""
+    image, block = node.ints(1, "image_shape"), node.ints(2, "block_shape")
+    strides, dilations = window_steps(node, block)
+    pads = _explicit_pads(node, len(block))
+    batch, rows, columns = node.shape(0)
+    size, spatial = prod(block), len(block)
+    if len(image) != spatial or rows % size:
+        raise ValueError(f"expected blocks of {size} elements for an image of {len(image)} axes, got {rows} rows")
+    counts = [
+        shapes.window(image[i], block[i], strides[i], dilations[i], pads[i], pads[spatial + i], False)
+        for i in range(spatial)
+    ]
+    if prod(counts) != columns:
+        raise ValueError(f"expected {prod(counts)} blocks to cover an image of {image}, got {columns}")
+    spans = [dilations[i] * (block[i] - 1) + 1 + (counts[i] - 1) * strides[i] for i in range(spatial)]
+    places = np.tile(np.eye(size, dtype=node.dtype(0)).reshape(size, 1, *block), (rows // size, *[1] * (spatial + 1)))
+    return node.emit(
+        ConvTransposeOp(
+            node.reshape(node.value(0), [batch, rows, *counts]),
+            node.weight(places, "places"),
+            None,
+            strides=strides,
+            pads=pads,
+            dilations=dilations,
+            output_padding=[image[i] + pads[i] + pads[spatial + i] - spans[i] for i in range(spatial)],
+            group=rows // size,
         )
     )

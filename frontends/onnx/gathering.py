@@ -1,4 +1,4 @@
-"""Gathers, scatters and selections. Constant indices become slices and joins where they are few runs."""
+"""Gathers and selections. Constant indices become slices and joins where they are few runs."""
 
 from __future__ import annotations
 
@@ -50,12 +50,18 @@ def convert_gather_elements(node: Node) -> Value:
     shape, axis = node.shape(0), node.axis(0, len(node.shape(0)))
     if (indices := node.known(1)) is None:
         return gathered_elements(node, node.value(0), node.value(1), axis)
-    return _taken_rows(node, [prod(shape)], _element_positions(shape, indices, axis), indices.shape)
+    return _taken_rows(node, [prod(shape)], element_positions(shape, indices, axis), indices.shape)
 
 
 def gathered_elements(node: Node, x: SSAValue, indices: SSAValue, axis: int) -> SSAValue:
     """x at an index along one axis for every element of the result: a gather from x as a vector."""
-    shape, wanted = shape_of(x), shape_of(indices)
+    shape = shape_of(x)
+    return node.emit(GatherOp(node.reshape(x, [prod(shape)]), computed_positions(node, shape, indices, axis), 0))
+
+
+def computed_positions(node: Node, shape: Sequence[int], indices: SSAValue, axis: int) -> SSAValue:
+    """`element_positions` of computed indices, in their shape."""
+    wanted = shape_of(indices)
     _check_elements(shape, wanted, axis)
     flat: SSAValue | None = None
     for i, size in enumerate(wanted):
@@ -67,7 +73,7 @@ def gathered_elements(node: Node, x: SSAValue, indices: SSAValue, axis: int) -> 
         place = node.apply(Fn.MUL, place, node.scalar(stride, place)) if stride != 1 else place
         flat = place if flat is None else node.apply(Fn.ADD, flat, place)
     assert flat is not None
-    return node.emit(GatherOp(node.reshape(x, [prod(shape)]), flat, 0))
+    return flat
 
 
 def _from_the_front(node: Node, indices: SSAValue, size: int) -> SSAValue:
@@ -93,15 +99,21 @@ def convert_gather_nd(node: Node) -> Value:
     groups = np.arange(prod(shape[:batch])).reshape(shape[:batch] + (1,) * (len(tuples) - 1 - batch)) * prod(sizes)
     rows_shape = [prod(shape[: batch + depth]), *rest]
     if (indices := node.known(1)) is not None:
-        rows = np.broadcast_to(groups + _row_positions(sizes, indices), tuples[:-1])
+        rows = np.broadcast_to(groups + row_positions(sizes, indices), tuples[:-1])
         return _taken_rows(node, rows_shape, rows, [*tuples[:-1], *rest])
-    flat = node.weight(groups, "groups")
+    flat = computed_rows(node, sizes, node.value(1), node.weight(groups, "groups"))
+    return node.emit(GatherOp(node.reshape(node.value(0), rows_shape), flat, 0))
+
+
+def computed_rows(node: Node, sizes: Sequence[int], indices: SSAValue, base: SSAValue) -> SSAValue:
+    """`row_positions` of computed index tuples, counted from a base."""
+    tuples = shape_of(indices)
     for i, size in enumerate(sizes):
-        column = node.reshape(taken(node, node.value(1), len(tuples) - 1, i, 1), tuples[:-1])
+        column = node.reshape(taken(node, indices, len(tuples) - 1, i, 1), tuples[:-1])
         column = _from_the_front(node, column, size)
         stride = prod(sizes[i + 1 :])
-        flat = node.apply(Fn.ADD, flat, node.apply(Fn.MUL, column, node.scalar(stride, column)))
-    return node.emit(GatherOp(node.reshape(node.value(0), rows_shape), flat, 0))
+        base = node.apply(Fn.ADD, base, node.apply(Fn.MUL, column, node.scalar(stride, column)))
+    return base
 
 
 def _taken_rows(node: Node, rows_shape: Sequence[int], rows: np.ndarray, shape: Sequence[int]) -> Value:
@@ -109,42 +121,6 @@ def _taken_rows(node: Node, rows_shape: Sequence[int], rows: np.ndarray, shape: 
     if (known := node.known(0)) is not None:
         return known.reshape(rows_shape).take(rows.reshape(-1), 0).reshape(shape)
     return node.reshape(take(node, node.reshape(node.value(0), rows_shape), rows, 0), shape)
-
-
-@converter("ScatterND")
-def convert_scatter_nd(node: Node) -> Value:
-    shape, indices = node.shape(0), node.constant(1, "indices")
-    depth = indices.shape[-1]
-    rows = _row_positions(shape[:depth], indices).reshape(-1)
-    return _scattered(node, [prod(shape[:depth]), *shape[depth:]], rows)
-
-
-@converter("ScatterElements", "Scatter")
-def convert_scatter_elements(node: Node) -> Value:
-    shape, indices = node.shape(0), node.constant(1, "indices")
-    return _scattered(node, [prod(shape)], _element_positions(shape, indices, node.axis(0, len(shape))))
-
-
-def _scattered(node: Node, rows_shape: list[int], rows: np.ndarray) -> Value:
-    """The rows of the data, some replaced by those of the updates: a gather from both, one after the other."""
-    if (reduction := node.attribute("reduction", "none")) != "none":
-        raise ValueError(f"expected reduction none, got {reduction}")
-    count = rows_shape[0]
-    if count > _MAX_PLACES:
-        raise ValueError(f"expected at most {_MAX_PLACES} places to scatter to, got {count}")
-    updates_shape = [rows.size, *rows_shape[1:]]
-    if prod(node.shape(2)) != prod(updates_shape):
-        raise ValueError(f"expected {prod(updates_shape)} elements of updates, got shape {node.shape(2)}")
-    known, new = node.known(0), node.known(2)
-    if known is not None and new is not None:
-        result = known.reshape(rows_shape).copy()
-        result[rows] = new.reshape(updates_shape)
-        return result.reshape(known.shape)
-    data, updates = node.reshape(node.value(0), rows_shape), node.reshape(node.value(2), updates_shape)
-    source = np.arange(count)
-    source[rows] = count + np.arange(rows.size)  # of equal indices the last one counts
-    both = node.emit(ConcatOp([data, updates], 0))
-    return node.reshape(take(node, both, source, 0), node.shape(0))
 
 
 def _wrapped(indices: np.ndarray, size: int) -> np.ndarray:
@@ -155,7 +131,7 @@ def _wrapped(indices: np.ndarray, size: int) -> np.ndarray:
     return np.where(flat < 0, flat + size, flat)
 
 
-def _row_positions(sizes: Sequence[int], indices: np.ndarray) -> np.ndarray:
+def row_positions(sizes: Sequence[int], indices: np.ndarray) -> np.ndarray:
     """Index tuples along the last axis as positions in a row-major array of these sizes."""
     if indices.shape[-1] != len(sizes):
         raise ValueError(f"expected index tuples of at most {len(sizes)} positions, got {indices.shape[-1]}")
@@ -163,7 +139,7 @@ def _row_positions(sizes: Sequence[int], indices: np.ndarray) -> np.ndarray:
     return np.ravel_multi_index(tuple(columns), tuple(sizes)).reshape(indices.shape[:-1])
 
 
-def _element_positions(shape: Sequence[int], indices: np.ndarray, axis: int) -> np.ndarray:
+def element_positions(shape: Sequence[int], indices: np.ndarray, axis: int) -> np.ndarray:
     """The flat positions that an index for every element of the result points to along an axis."""
     _check_elements(shape, indices.shape, axis)
     grid: list[np.ndarray] = list(np.indices(indices.shape, sparse=True))

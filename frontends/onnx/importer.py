@@ -28,6 +28,7 @@ from convc.frontends.onnx import (  # noqa: F401 - importing a family registers 
     einsum,
     gathering,
     generating,
+    integers,
     microsoft,
     movement,
     normalisation,
@@ -35,8 +36,10 @@ from convc.frontends.onnx import (  # noqa: F401 - importing a family registers 
     products,
     quantisation,
     reduction,
+    regions,
     resize,
     sampling,
+    scattering,
     slicing,
 )
 from convc.frontends.onnx.calls import called, local_functions

@@ -16,7 +16,7 @@ from convc.ir.functions import Fn
 @converter("FusedConv", domain=MICROSOFT)
 def convert_fused_conv(node: Node) -> SSAValue:
     """activation(conv(x, w) + bias + z)"""
-    y = convolution(node)
+    y = convolution(node, node.value(0), node.value(1), node.value(2) if node.has(2) else None)
     if node.has(3):
         y = node.apply(Fn.ADD, y, node.value(3))
     name = node.attribute("activation")

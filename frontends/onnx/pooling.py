@@ -13,8 +13,7 @@ from convc.frontends.onnx.registry import Node, converter
 from convc.ir import shapes
 from convc.ir.attributes import PoolKind, ReduceKind
 from convc.ir.functions import Fn
-from convc.ir.neural import PoolOp
-from convc.ir.ordering import ArgPoolOp
+from convc.ir.windows import ArgPoolOp, PoolOp
 
 
 @converter("MaxPool", "AveragePool", "LpPool")

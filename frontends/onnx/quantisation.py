@@ -51,9 +51,14 @@ def convert_quantize_linear(node: Node) -> SSAValue:
     x = node.apply(Fn.DIV, x, node.cast(_along_axis(node, 1), element_type(x)))
     if dtype.name.startswith("float"):
         return stored(node, x, dtype, bool(node.attribute("saturate", 1)))
+    return rounded(node, x, _along_axis(node, 2) if node.has(2) else None, dtype)
+
+
+def rounded(node: Node, x: SSAValue, zero_point: SSAValue | None, dtype: np.dtype) -> SSAValue:
+    """Floats rounded to integers above a zero point, saturated to the range of an integer type."""
     x = node.apply(Fn.ROUND, x)
-    if node.has(2):
-        x = node.apply(Fn.ADD, x, node.cast(_along_axis(node, 2), element_type(x)))
+    if zero_point is not None:
+        x = node.apply(Fn.ADD, x, node.cast(zero_point, element_type(x)))
     limits = ml_dtypes.iinfo(dtype)
     return node.cast(node.apply(Fn.CLIP, x, min=float(limits.min), max=float(limits.max)), from_numpy(dtype))
 

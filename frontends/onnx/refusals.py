@@ -13,6 +13,27 @@ from convc.frontends.onnx.registry import MustBeKnown
 _SHOWN = 8  # refused nodes in one message; the rest are counted
 
 
+_REASONS = {
+    "the shape of its result follows from computed values, and shapes are static": (
+        "NonMaxSuppression",
+        "NonZero",
+        "Unique",
+    ),
+    "a program is a fixed list of kernels: no loops over computed values": ("Loop", "Scan"),
+    "recurrent networks are out of scope": ("GRU", "LSTM", "RNN"),
+    "results are a function of the inputs: no random numbers": (
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    ),
+}
+"""Why some operators of ONNX are not supported."""
+_REASON = {operator: reason for reason, operators in _REASONS.items() for operator in operators}
+
+
 class Refusals:
     """Unsupported operators by type, and nodes refused for another reason, in the order of the graph."""
 
@@ -46,7 +67,7 @@ class Refusals:
         """All that was gathered, in one line; empty if nothing was."""
         parts = []
         if self._operators:
-            listed = "; ".join(f"{name} ({_listed(nodes)})" for name, nodes in self._operators.items())
+            listed = "; ".join(_unsupported(name, nodes) for name, nodes in self._operators.items())
             parts.append(f"unsupported operators: {listed}")
         parts += list(self._nodes)[:_SHOWN]
         if (rest := len(self._nodes) - _SHOWN) > 0:
@@ -58,6 +79,11 @@ class Refusals:
         if message := self.message():
             wanted = (inputs[argument.index] for argument in _arguments(self._unknown))
             raise ImportProblem(message, wanted) from self._cause
+
+
+def _unsupported(name: str, nodes: list[str]) -> str:
+    reason = _REASON.get(name)
+    return f"{name} ({_listed(nodes)}{f': {reason}' if reason else ''})"
 
 
 def _listed(nodes: list[str]) -> str:

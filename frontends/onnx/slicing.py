@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 from xdsl.ir import SSAValue
 
 from convc.frontends.onnx.registry import Node, Value, converter, normalise_axes
 from convc.ir.attributes import PadMode, shape_of
 from convc.ir.data import PadOp, SliceOp
 from convc.ir.dtypes import is_float
+from convc.ir.functions import Fn
 
 # As onnxruntime has it, in both directions; by the letter of the standard, backwards they would leave nothing.
 _TO_THE_END = (2**31 - 1, 2**63 - 1)
@@ -97,13 +101,24 @@ def convert_pad(node: Node) -> SSAValue:
         raise ValueError(f"expected reflected pads smaller than the axis, got {full} for {shape}")
     if not any(full):
         return node.value(0)
+    if mode == PadMode.CONSTANT and node.opset >= 11 and node.has(2) and node.known(2) is None:
+        return _padded_with(node, full, node.value(2))
     return node.emit(PadOp(node.value(0), full, mode=PadMode(mode), value=_pad_value(node)))
+
+
+def _padded_with(node: Node, pads: Sequence[int], value: SSAValue) -> SSAValue:
+    """x between elements of a computed value: what is padding is known."""
+    x = node.emit(PadOp(node.value(0), pads))
+    inside = np.zeros(shape_of(x), bool)
+    rank = inside.ndim
+    inside[tuple(slice(max(pads[i], 0), size - max(pads[rank + i], 0)) for i, size in enumerate(inside.shape))] = True
+    return node.apply(Fn.WHERE, node.weight(inside, "inside"), x, node.reshape(value, []))
 
 
 def _pad_value(node: Node) -> float:
     if node.opset < 11:
         return float(node.attribute("value", 0.0))
-    value = node.constant(2, "constant_value") if node.has(2) else None
+    value = node.known(2)
     if value is None or not value.size:
         return 0.0
     number = value.reshape(-1)[0]

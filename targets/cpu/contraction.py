@@ -27,6 +27,7 @@ from typing import Any
 import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
+from convc.targets.cpu.axes import Axis, in_parts, is_long
 from convc.targets.target import Target
 
 PARALLEL_VECTORS = 1 << 15
@@ -39,15 +40,6 @@ weights do not mind."""
 
 MANY_TILES = 16
 """So many tiles on the same weights hide the time that the first of them waits for memory."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A loop: its extent, and how many elements of x and of w lie between one iteration and the next."""
-
-    extent: int
-    x: int
-    w: int = 0
 
 
 @dataclass(frozen=True)
@@ -291,10 +283,9 @@ class _Nest:
         places = [(i, at) for i in range(len(points)) for at in range(0, size, lanes)]
         # One buffer a point: TVM puts only buffers below 1 KiB on the stack, from where LLVM takes them into registers.
         sums = [T.alloc_buffer([size], c.dtype) for _ in points]
-        for i, at in places:
-            T.buffer_store(sums[i], T.Broadcast(T.cast(0, c.dtype), lanes), [T.Ramp(at, 1, lanes)])
+        self._clear(sums, places)
 
-        def step(x_at: Any, w_at: Any) -> None:
+        def step(x_at: Any, w_at: Any, sums: Sequence[Any] = sums) -> None:
             self._prefetch(block, w_at)
             self._prefetch_next(block, w_at - self.w_at, number)
             for i, (r, s) in enumerate(points):
@@ -304,7 +295,17 @@ class _Nest:
                     weight = self.w[T.Ramp((block + at // c.block) * c.block_stride + w_at + at % c.block, 1, lanes)]
                     T.buffer_store(sums[i], sums[i][here] + element * weight, [here])
 
-        if c.steps:
+        def part(axes: Sequence[Axis], x_at: Any, w_at: Any) -> None:
+            some = [T.alloc_buffer([size], c.dtype) for _ in points]
+            self._clear(some, places)
+            self._reduce(axes, x_at, w_at, partial(step, sums=some))
+            for i, at in places:
+                here = T.Ramp(at, 1, lanes)
+                T.buffer_store(sums[i], sums[i][here] + some[i][here], [here])
+
+        if is_long(c.reduction):
+            in_parts(c.reduction, 0, self.w_at, part)
+        elif c.steps:
             self._reduce([axis for axis in c.reduction if axis.extent > 1], 0, self.w_at, step)
         if not self.roll:
             for i, at in places:
@@ -318,6 +319,10 @@ class _Nest:
             for at in range(0, size, lanes):
                 r, s = (i // width, i % width) if height > 1 else (0, i)
                 self._store(block, at, outer, row + r, column + s, partial(_element, tile, i * size + at))
+
+    def _clear(self, sums: Sequence[Any], places: Sequence[tuple[int, int]]) -> None:
+        for i, at in places:
+            T.buffer_store(sums[i], T.Broadcast(T.cast(0, self.c.dtype), self.lanes), [T.Ramp(at, 1, self.lanes)])
 
     def _prefetch(self, block: Any, w_at: Any) -> None:
         """Ask for the weights that come some steps later. The hardware sees their streams too, but stops at pages."""

@@ -17,9 +17,10 @@ from tvm import tirx
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import blocked_weight, channel_block
-from convc.ir.neural import ConvOp, ConvTransposeOp
+from convc.ir.windows import ConvOp, ConvTransposeOp
+from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build, padded_shape
-from convc.targets.cpu.contraction import Axis, Contraction, Prepare, Store, Tiling, emit, in_memory
+from convc.targets.cpu.contraction import Contraction, Prepare, Store, Tiling, emit, in_memory
 from convc.targets.cpu.tiling import tilings
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue

@@ -6,24 +6,26 @@ It has no tiles and keeps nothing in registers; at -O0 it is the only template, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import isqrt, prod
 from typing import Any
 
 from tvm import s_tir, tirx
 
 from convc.ir.kernel import KernelOp
 from convc.ir.ordering import ScanOp, TopKOp
-from convc.ir.sampling import GatherOp, GridSampleOp
+from convc.ir.sampling import GatherOp, GridSampleOp, ScatterOp
 from convc.targets.anchors import bind_anchor
+from convc.targets.cpu.axes import LONG
 from convc.targets.cpu.injective import Injective
-from convc.targets.cpu.loops import PARALLEL_ELEMENTS
+from convc.targets.cpu.loops import PARALLEL_ELEMENTS, local_tile
 from convc.targets.cpu.ordered import Ordered
+from convc.targets.cpu.scattered import Scattered
 from convc.targets.emit import Emitter
 from convc.targets.flat import without_elements
 from convc.targets.target import Target
 from convc.targets.template import Config
 
-_WRITTEN = (GatherOp, GridSampleOp, ScanOp, TopKOp)
+_WRITTEN = (GatherOp, GridSampleOp, ScanOp, ScatterOp, TopKOp)
 """What is no tensor expression: its steps follow one another, or its addresses hold elements, which TVM does not
 simplify in tensor expressions."""
 
@@ -43,7 +45,8 @@ class Generic:
         if (nothing := without_elements(kernel)) is not None:
             return nothing
         if isinstance(kernel.anchor, _WRITTEN):
-            return next(t for t in (Ordered(), Injective()) if t.applies(kernel, target)).schedule(kernel, {}, target)
+            written = (Ordered(), Scattered(), Injective())
+            return next(t for t in written if t.applies(kernel, target)).schedule(kernel, {}, target)
         emitter = Emitter(kernel)
         if kernel.anchor is not None:
             bind_anchor(emitter, kernel.anchor)
@@ -57,25 +60,54 @@ class Generic:
 def _schedule_block(schedule: s_tir.Schedule, block: Any, target: Target) -> None:
     statement = schedule.get(block)
     loops = schedule.get_loops(block)
-    extents = [int(schedule.get(loop).extent) for loop in loops]
+    size, lanes = _size(schedule, loops), target.lanes(str(statement.writes[0].source.dtype))
     # A tensor of rank 0 has an axis without a loop, before all others.
     axes = statement.iter_vars[len(statement.iter_vars) - len(loops) :]
     is_spatial = [axis.iter_type == tirx.IterVar.DataPar for axis in axes]
     spatial = [loop for loop, keep in zip(loops, is_spatial, strict=True) if keep]
     reduction = [loop for loop, keep in zip(loops, is_spatial, strict=True) if not keep]
-    if not spatial:
-        return
-    size = prod(extents)
-    lanes = target.lanes(str(statement.writes[0].source.dtype))
-    *outer, inner = spatial
-    rest, vector = schedule.split(inner, [None, lanes]) if lanes > 1 else (inner, None)
-    schedule.reorder(*outer, rest, *reduction, *([vector] if vector else []))
-    fused = schedule.fuse(*outer, rest)
-    if size >= PARALLEL_ELEMENTS:
-        schedule.parallel(fused)
+    parts = None
+    is_sum = isinstance(statement.body, tirx.BufferStore) and isinstance(statement.body.value, tirx.Add)
+    if is_sum and (over := _over_parts(schedule, reduction)) is not None:
+        parts = schedule.rfactor(over, 0)
+        *spatial, over = schedule.get_loops(block)
+        reduction = [over]
+    vector = None
+    if spatial:
+        *outer, inner = spatial
+        rest, vector = schedule.split(inner, [None, lanes]) if lanes > 1 else (inner, None)
+        schedule.reorder(*outer, rest, *reduction, *([vector] if vector else []))
+        fused = schedule.fuse(*outer, rest)
+        if size >= PARALLEL_ELEMENTS:
+            schedule.parallel(fused)
+    if parts is not None:
+        schedule.compute_at(parts, reduction[0], preserve_unit_loops=True)
+        local_tile(schedule, parts, unrolled_taps=0)
     if vector is not None:
         schedule.vectorize(vector)
-    if reduction:
-        init = schedule.decompose_reduction(block, reduction[0])
-        if vector is not None:
+        if reduction:
+            init = schedule.decompose_reduction(block, reduction[0])
             schedule.vectorize(schedule.get_loops(init)[-1])
+
+
+def _over_parts(schedule: s_tir.Schedule, reduction: Sequence[Any]) -> Any | None:
+    """Make one loop over the parts of a long sum (see axes), around loops within a part: both of about as many
+    iterations. None where the sum is short, or a prime."""
+    total, inner = _size(schedule, reduction), 1
+    if total <= LONG:
+        return None
+    for position in reversed(range(len(reduction))):
+        extent, most = int(schedule.get(reduction[position]).extent), isqrt(total) // inner
+        if extent > most:
+            break
+        inner *= extent
+    # A divisor: TVM loses the test for a shorter last part where it computes the parts at another block's loop.
+    size = max((n for n in range(1, most + 1) if extent % n == 0), default=1)
+    if inner * size == 1:
+        return None
+    outer, _ = schedule.split(reduction[position], [None, size])
+    return schedule.fuse(*reduction[:position], outer)
+
+
+def _size(schedule: s_tir.Schedule, loops: Sequence[Any]) -> int:
+    return prod(int(schedule.get(loop).extent) for loop in loops)

@@ -13,8 +13,9 @@ from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import blocked_weight
 from convc.ir.neural import MatMulOp
+from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build
-from convc.targets.cpu.contraction import Axis, Contraction, Tiling, emit, in_memory, split
+from convc.targets.cpu.contraction import Contraction, Tiling, emit, in_memory, split
 from convc.targets.cpu.plain import PlainContraction, emit_plain, register_tile
 from convc.targets.cpu.tiling import tilings
 from convc.targets.emit import dtype_of

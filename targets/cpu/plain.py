@@ -18,7 +18,8 @@ from typing import Any
 
 import tvm.script.ir_builder.tirx as T
 
-from convc.targets.cpu.contraction import Axis, bound, loop, split
+from convc.targets.cpu.axes import Axis, in_parts, is_long
+from convc.targets.cpu.contraction import bound, loop, split
 from convc.targets.target import Target
 
 Store = Callable[[Any, Sequence[Any], Any, Callable[[Any], Any], int], None]
@@ -87,29 +88,41 @@ def _element(buffer: Any, begin: int, lane: Any) -> Any:
 
 
 def _sums(c: PlainContraction, tile: Tile, x: Any, w: Any, base: Any, w_base: Any) -> list[Any]:
-    # One buffer an output: TVM puts only buffers below 1 KiB on the stack, from where LLVM takes them into registers.
-    sums = [T.alloc_buffer([tile.vectors * tile.lanes], c.dtype) for _ in range(tile.outputs)]
     places = [(i, v) for i in range(tile.outputs) for v in range(tile.vectors)]
 
     def here(v: int) -> Any:
         return _vector(v * tile.lanes, 1, tile.lanes)
 
-    for i, v in places:
-        T.buffer_store(sums[i], _spread(T.cast(0, c.dtype), tile.lanes), [here(v)])
+    def zeros() -> list[Any]:
+        # A buffer an output: TVM puts only buffers below 1 KiB on the stack, from where LLVM takes them into registers.
+        made = [T.alloc_buffer([tile.vectors * tile.lanes], c.dtype) for _ in range(tile.outputs)]
+        for i, v in places:
+            T.buffer_store(made[i], _spread(T.cast(0, c.dtype), tile.lanes), [here(v)])
+        return made
 
-    def reduce(axes: Sequence[Axis], x_at: Any, w_at: Any) -> None:
+    def reduce(axes: Sequence[Axis], x_at: Any, w_at: Any, sums: list[Any]) -> None:
         if axes:
             head, *rest = axes
             with T.serial(0, head.extent) as k:
-                reduce(rest, x_at + k * head.x, w_at + k * head.w)
+                reduce(rest, x_at + k * head.x, w_at + k * head.w, sums)
             return
         for i, v in places:
             inputs = x[_vector(x_at + v * tile.lanes * c.width.x, c.width.x, tile.lanes)]
             weight = _spread(w[w_base + i * c.output_stride + w_at], tile.lanes)
             T.buffer_store(sums[i], sums[i][here(v)] + inputs * weight, [here(v)])
 
-    reduce([axis for axis in c.reduction if axis.extent > 1], base, 0)
-    return sums
+    def part(axes: Sequence[Axis], x_at: Any, w_at: Any) -> None:
+        some = zeros()
+        reduce(axes, x_at, w_at, some)
+        for i, v in places:
+            T.buffer_store(totals[i], totals[i][here(v)] + some[i][here(v)], [here(v)])
+
+    totals = zeros()
+    if is_long(c.reduction):
+        in_parts(c.reduction, base, 0, part)
+    else:
+        reduce([axis for axis in c.reduction if axis.extent > 1], base, 0, totals)
+    return totals
 
 
 def _start(number: Any, size: int, extent: int) -> Any:

@@ -11,9 +11,10 @@ from tvm import tirx
 
 from convc.ir.attributes import layout_of, shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.neural import ConvOp
+from convc.ir.windows import ConvOp
+from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build, padded_shape
-from convc.targets.cpu.contraction import Axis, split
+from convc.targets.cpu.contraction import split
 from convc.targets.cpu.plain import PlainContraction, emit_plain, register_tile
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue

@@ -11,6 +11,7 @@ from convc.targets.cpu.matmul import PackedMatMul, PlainMatMul
 from convc.targets.cpu.ordered import Ordered
 from convc.targets.cpu.plain_conv import PlainConv
 from convc.targets.cpu.reduce import BlockedReduce, RowReduce
+from convc.targets.cpu.scattered import Scattered
 from convc.targets.cpu.transposed_conv import TransposedConv
 from convc.targets.cpu.window import BlockedWindow
 from convc.targets.cpu.winograd import Winograd
@@ -28,6 +29,7 @@ TEMPLATES: Sequence[Template[Target]] = (
     BlockedReduce(),
     RowReduce(),
     Ordered(),
+    Scattered(),
     Injective(),
     Generic(),
 )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil, prod
 
-from convc.targets.cpu.contraction import Axis, Contraction, Tiling
+from convc.targets.cpu.axes import Axis
+from convc.targets.cpu.contraction import Contraction, Tiling
 from convc.targets.target import Target
 
 _LATENCY = 4  # cycles from one multiply-add to the next on the same register

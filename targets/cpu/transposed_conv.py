@@ -20,9 +20,10 @@ from tvm import tirx
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block, transposed_weight
-from convc.ir.neural import ConvTransposeOp
+from convc.ir.windows import ConvTransposeOp
+from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build, padded_shape
-from convc.targets.cpu.contraction import Axis, Contraction, Tiling, emit, fitted, in_memory
+from convc.targets.cpu.contraction import Contraction, Tiling, emit, fitted, in_memory
 from convc.targets.cpu.direct_conv import channel_store
 from convc.targets.cpu.tiling import tilings
 from convc.targets.emit import dtype_of

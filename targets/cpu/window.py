@@ -16,7 +16,7 @@ from tvm import s_tir, tirx
 from convc.ir.attributes import layout_of, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block
-from convc.ir.neural import ConvOp, PoolOp
+from convc.ir.windows import ConvOp, PoolOp
 from convc.targets.anchors import conv, pool
 from convc.targets.cpu.loops import even_tile, local_tile, parallel, vectorize
 from convc.targets.emit import Emitter, dtype_of

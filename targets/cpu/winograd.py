@@ -23,10 +23,11 @@ from xdsl.ir import SSAValue
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block, winograd_weight
-from convc.ir.neural import WinogradConvOp
+from convc.ir.windows import WinogradConvOp
 from convc.ir.winograd import Transforms, transforms
+from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build
-from convc.targets.cpu.contraction import Axis, Contraction, Tiling, bound, emit, fitted, in_memory, loop, split
+from convc.targets.cpu.contraction import Contraction, Tiling, bound, emit, fitted, in_memory, loop, split
 from convc.targets.cpu.tiling import STREAM_BYTES, cycles, tilings
 from convc.targets.cpu.winograd_transforms import input_transform, output_transform
 from convc.targets.epilogues import elementwise_epilogue

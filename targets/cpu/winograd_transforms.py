@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tvm.script.ir_builder.tirx as T
 
 from convc.ir.attributes import shape_of
-from convc.ir.neural import WinogradConvOp
+from convc.ir.windows import WinogradConvOp
 from convc.targets.cpu.buffers import BufferEmitter
 from convc.targets.cpu.contraction import bound
 

@@ -14,7 +14,7 @@ from tvm import tirx
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block, chunked_weight
-from convc.ir.neural import ConvOp
+from convc.ir.windows import ConvOp
 from convc.targets.buffers import build
 from convc.targets.cuda.cores import Tile
 from convc.targets.cuda.emitter import BufferEmitter

@@ -12,17 +12,18 @@ from tvm import s_tir, tirx
 
 from convc.ir.kernel import KernelOp
 from convc.ir.ordering import ScanOp, TopKOp
-from convc.ir.sampling import GatherOp, GridSampleOp
+from convc.ir.sampling import GatherOp, GridSampleOp, ScatterOp
 from convc.targets.anchors import bind_anchor
 from convc.targets.cuda.injective import Injective
 from convc.targets.cuda.ordered import Ordered
+from convc.targets.cuda.scattered import Scattered
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.threads import bind_spatial
 from convc.targets.emit import Emitter
 from convc.targets.flat import without_elements
 from convc.targets.template import Config
 
-_WRITTEN = (GatherOp, GridSampleOp, ScanOp, TopKOp)
+_WRITTEN = (GatherOp, GridSampleOp, ScanOp, ScatterOp, TopKOp)
 """What is no tensor expression: its steps follow one another, or its addresses hold elements, which TVM does not
 simplify in tensor expressions."""
 
@@ -42,7 +43,8 @@ class Generic:
         if (nothing := without_elements(kernel)) is not None:
             return nothing
         if isinstance(kernel.anchor, _WRITTEN):
-            return next(t for t in (Ordered(), Injective()) if t.applies(kernel, target)).schedule(kernel, {}, target)
+            written = (Ordered(), Scattered(), Injective())
+            return next(t for t in written if t.applies(kernel, target)).schedule(kernel, {}, target)
         emitter = Emitter(kernel)
         if kernel.anchor is not None:
             bind_anchor(emitter, kernel.anchor)

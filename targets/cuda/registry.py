@@ -10,6 +10,7 @@ from convc.targets.cuda.injective import Injective
 from convc.targets.cuda.matmul import MatMul
 from convc.targets.cuda.ordered import Ordered
 from convc.targets.cuda.reduce import RowReduce
+from convc.targets.cuda.scattered import Scattered
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.window import Window
 from convc.targets.template import Template
@@ -20,6 +21,7 @@ TEMPLATES: Sequence[Template[CudaTarget]] = (
     MatMul(),
     RowReduce(),
     Ordered(),
+    Scattered(),
     Injective(),
     Generic(),
 )

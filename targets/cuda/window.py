@@ -15,7 +15,7 @@ from tvm import tirx
 from convc.ir.attributes import PoolKind, layout_of, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block
-from convc.ir.neural import ConvOp, PoolOp
+from convc.ir.windows import ConvOp, PoolOp
 from convc.targets.anchors import bind_average, padded, spatial_axes
 from convc.targets.buffers import build
 from convc.targets.cuda.emitter import BufferEmitter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -58,6 +59,15 @@ def inspected(convc: Convc, *arguments: object) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def test_long_names_are_shortened_in_the_middle(convc: Convc, tmp_path: Path) -> None:
+    name = "/".join(["model", *["block"] * 40, "last"])
+    save(tmp_path / "long.onnx", [helper.make_node("Relu", ["x"], ["y"], name=name)], (1, 3), {})
+    row = next(line for line in convc("inspect", "long.onnx").stdout.splitlines() if line.startswith("model"))
+    assert re.fullmatch(r"model/block/.*\.\.\..*/block/last \(Relu\) +\(1, 3\) +0 +0", row)
+    assert len(row) < 100
+    assert inspected(convc, "long.onnx")["layers"][0]["name"] == name
 
 
 def test_a_model_that_compiles(convc: Convc, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ OPS = {
     "gather": """%r = convc.gather %x, %w axis 1 : (tensor<2x5x3xf32>, tensor<4x1xi64>) -> tensor<2x4x1x3xf32>""",
     "grid_sample": """%r = convc.grid_sample %x, %w mode "cubic" padding "border" align_corners
         : (tensor<2x3x5x6xf32>, tensor<2x4x7x2xf32>) -> tensor<2x3x4x7xf32>""",
+    "scatter": """%r = convc.scatter %x, %w, %b mode "add"
+        : (tensor<4x5xf32>, tensor<3xi64>, tensor<3x5xf32>) -> tensor<4x5xf32>""",
     "top_k": """%r = convc.top_k %x axis 1 k 3 smallest : (tensor<2x5xf32>) -> tensor<2x3xi64>""",
     "arg_pool": """%r = convc.arg_pool %x kernel [3, 2] strides [2, 2] pads [1, 0, 1, 0] dilations [1, 1] ceil_mode
         : (tensor<1x4x6x6xf32>) -> tensor<1x4x4x3xi64>""",
@@ -33,6 +35,8 @@ OPS = {
         : (tensor<2x5xf32>) -> tensor<2x5xf32>""",
     "broadcasting": """%r = convc.elementwise add(%x, %w) : (tensor<2x5x1xf32>, tensor<7xf32>) -> tensor<2x5x7xf32>""",
     "predicate": """%r = convc.elementwise less(%x, %w) : (tensor<5xf32>, tensor<5xf32>) -> tensor<5xi1>""",
+    "where": """%r = convc.elementwise where(%x, %w, %b)
+        : (tensor<4xi1>, tensor<4xf32>, tensor<1xf32>) -> tensor<4xf32>""",
     "reshape": """%r = convc.reshape %x : (tensor<2x6xf32>) -> tensor<3x4xf32>""",
     "transpose": """%r = convc.transpose %x perm [1, 0, 2] : (tensor<2x3x4xf32>) -> tensor<3x2x4xf32>""",
     "broadcast": """%r = convc.broadcast %x : (tensor<3x1xf32>) -> tensor<2x3x4xf32>""",
@@ -95,6 +99,10 @@ REFUSED = [
     ("grid_sample", "7x2xf32", "7x2xi64", "expected floats as coordinates, got i64"),
     ("grid_sample", '"cubic"', '"bicubic"', "expected mode to be one of nearest, linear, cubic, got bicubic"),
     ("grid_sample", '"border"', '"edge"', "expected padding to be one of zeros, border, reflection, got edge"),
+    ("scatter", '"add"', '"sub"', "expected mode to be one of replace, add, mul, min, max, got sub"),
+    ("scatter", "tensor<3x5xf32>", "tensor<2x5xf32>", "updates [m, w], got (4, 5), (3,) and (2, 5)"),
+    ("scatter", "tensor<3x5xf32>", "tensor<3x5xf64>", "expected updates of f32, got f64"),
+    ("scatter", "tensor<3xi64>", "tensor<3xf32>", "expected integers as indices, got f32"),
     ("top_k", "k 3", "k 6", "expected k in [0, 5], the size of axis 1, got 6"),
     ("top_k", "xi64", "xf32", "result should be tensor<2x3xi64>"),
     ("arg_pool", "kernel [3, 2]", "kernel [9, 2]", "a window spanning 9 does not fit an axis of 6"),
@@ -105,6 +113,10 @@ REFUSED = [
     ("broadcasting", "7xf32>)", "3x7xf32>)", "do not broadcast"),
     ("broadcasting", "tensor<7xf32>", "tensor<7xf64>", "operands have the types f32 and f64"),
     ("predicate", "xi1", "xf32", "result should be tensor<5xi1>"),
+    ("where", "4xi1", "4xf32", "expected a condition of i1, got f32"),
+    ("pad", "[0, 1, 0, -1]", "[2, 1, 0, -1]", "expected reflected pads below the 2 elements of their axis"),
+    ("pad", "[0, 1, 0, -1]", "[0, 3, 0, -1]", "expected reflected pads below the 3 elements of their axis"),
+    ("pad", "pad reflect %x pads [0, 1, 0, -1]", "pad edge %x pads [0, 1, 0, -4]", "expected elements to pad with"),
     ("reshape", "3x4", "3x5", "holds 12 elements, (3, 5) holds 15"),
     ("transpose", "[1, 0, 2]", "[1, 1, 2]", "expected a permutation of 3 axes"),
     ("broadcast", "2x3x4", "2x2x4", "do not broadcast"),

@@ -19,9 +19,10 @@ from convc.ir.dtypes import from_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.interpreter import interpret
-from convc.ir.neural import PoolOp, ReduceOp
+from convc.ir.neural import ReduceOp
 from convc.ir.signature import input_signature
 from convc.ir.text import main_function, parse, to_text
+from convc.ir.windows import PoolOp
 from convc.passes.registry import pipeline
 
 EXACT = 1e-9

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convc.ir.neural import ConvOp
+from convc.ir.windows import ConvOp
 from convc.passes.registry import pipeline
 
 

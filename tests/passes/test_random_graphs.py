@@ -12,7 +12,8 @@ import pytest
 from convc.ir.attributes import PadMode, PoolKind, ReduceKind
 from convc.ir.data import BroadcastOp, CastOp, ConcatOp, PadOp, ReshapeOp, SliceOp, TransposeOp
 from convc.ir.dtypes import from_numpy
-from convc.ir.neural import BatchNormOp, ConvOp, ConvTransposeOp, MatMulOp, PoolOp, ReduceOp, SoftmaxOp
+from convc.ir.neural import BatchNormOp, MatMulOp, ReduceOp, SoftmaxOp
+from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp
 
 PASSES = [
     "canonicalise",

@@ -10,7 +10,8 @@ from convc.ir.attributes import ReduceKind
 from convc.ir.data import ConcatOp, PadOp
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
-from convc.ir.neural import ConvOp, ReduceOp
+from convc.ir.neural import ReduceOp
+from convc.ir.windows import ConvOp
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.injective import Injective

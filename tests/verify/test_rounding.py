@@ -57,6 +57,25 @@ def test_matrices_move_and_vectors_stay() -> None:
     np.testing.assert_array_equal(numpy_helper.to_array(before.graph.initializer[0]), weight)
 
 
+def test_quantised_weights_move_as_the_floats_that_they_stand_for() -> None:
+    weight, scales = np.arange(-3, 3, dtype=np.int8).reshape(3, 2), np.array([0.5, 0.3], np.float32)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s"], ["w"], axis=1),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, (3, 3))]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, (3, 2))]
+    weights = [numpy_helper.from_array(weight, "q"), numpy_helper.from_array(scales, "s")]
+    graph = helper.make_graph(nodes, "test", inputs, outputs, weights)
+    quantised = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    identity = {"x": np.eye(3, dtype=np.float32)}
+    exact = Reference(quantised)(identity)["y"]
+    moved = Reference(nearby_model(quantised, None, 0))(identity)["y"]
+    np.testing.assert_array_equal(exact, weight * scales)
+    np.testing.assert_array_equal(moved != exact, True)
+    np.testing.assert_allclose(moved, exact, rtol=2e-7, atol=1e-44)
+
+
 def test_the_reference_with_other_last_bits_reads_external_data(tmp_path: Path) -> None:
     generator = np.random.default_rng(3)
     weight, shift = generator.random((300, 7), np.float32), generator.random(7, np.float32)

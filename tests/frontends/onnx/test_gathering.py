@@ -1,4 +1,4 @@
-"""Gathers and scatters with constant indices against onnxruntime."""
+"""Gathers with constant indices against onnxruntime."""
 
 import numpy as np
 import pytest
@@ -71,18 +71,6 @@ GATHERS_ND = [
 @pytest.mark.parametrize(("indices", "batch_dims"), GATHERS_ND, ids=str)
 def test_gather_nd(agrees, indices, batch_dims):
     agrees("GatherND", [(3, 4, 2), indices], batch_dims=batch_dims)
-
-
-def test_scatter_nd(agrees):
-    agrees("ScatterND", [(4, 5, 3), np.array([[1], [3]]), (2, 5, 3)], opset=16)
-    agrees("ScatterND", [(4, 5), np.array([[1, 2], [3, -1], [0, 0]]), (3,)], opset=16)
-
-
-@pytest.mark.parametrize("op_type", ["Scatter", "ScatterElements"])
-def test_scatter_elements(agrees, op_type):
-    indices = np.array([[1, 0, 2], [0, 2, 1]])
-    agrees(op_type, [(3, 3), indices, (2, 3)], opset=10 if op_type == "Scatter" else 16)
-    agrees(op_type, [(2, 5), indices, (2, 3)], opset=10 if op_type == "Scatter" else 16, axis=1)
 
 
 VALUES = np.array([0, 1], np.float32)

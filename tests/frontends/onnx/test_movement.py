@@ -133,6 +133,11 @@ def test_pad_by_a_value_and_on_some_axes(agrees):
     agrees("Pad", [(3, 4, 5), ints(2, 1), np.array(-1, np.float32), ints(-1)], opset=18)
 
 
+def test_pad_with_a_computed_value(agrees, live):
+    for value in (np.float32(2.5), np.array([2.5], np.float32)):
+        agrees("Pad", [(3, 4), ints(1, 0, -1, 2), live(np.asarray(value))], opset=13)
+
+
 @pytest.mark.parametrize("mode", ["DCR", "CRD"])
 def test_depth_to_space_and_back(agrees, mode):
     agrees("DepthToSpace", [(2, 12, 3, 4)], opset=13, blocksize=2, mode=mode)

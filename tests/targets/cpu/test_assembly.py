@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from convc.ir.neural import ConvOp, ConvTransposeOp, MatMulOp
+from convc.ir.neural import MatMulOp
+from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.targets.cpu.codegen import lowered
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.matmul import PackedMatMul, PlainMatMul

@@ -8,7 +8,8 @@ from xdsl.dialects.builtin import f32
 
 from convc.ir.attributes import ReduceKind
 from convc.ir.data import CastOp
-from convc.ir.ordering import ArgPoolOp, ScanOp, TopKOp
+from convc.ir.ordering import ScanOp, TopKOp
+from convc.ir.windows import ArgPoolOp
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.ordered import Ordered
 

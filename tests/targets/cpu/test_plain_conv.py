@@ -6,7 +6,7 @@ import pytest
 
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
-from convc.ir.neural import ConvOp
+from convc.ir.windows import ConvOp
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.plain_conv import PlainConv
 from convc.targets.target import parse_target

@@ -11,7 +11,8 @@ from convc.ir.data import CastOp, ConcatOp, RelayoutOp, ResizeOp, SliceOp, Trans
 from convc.ir.dtypes import from_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
-from convc.ir.neural import ArgReduceOp, ConvOp, ConvTransposeOp, LRNOp, MatMulOp, PoolOp, ReduceOp, SoftmaxOp
+from convc.ir.neural import ArgReduceOp, LRNOp, MatMulOp, ReduceOp, SoftmaxOp
+from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp
 from convc.targets.choosing import candidates
 from convc.targets.registry import template_named
 from convc.targets.target import parse_target

@@ -6,7 +6,7 @@ import pytest
 
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
-from convc.ir.neural import ConvTransposeOp
+from convc.ir.windows import ConvTransposeOp
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.transposed_conv import TransposedConv
 from convc.targets.target import parse_target

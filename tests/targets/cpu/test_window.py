@@ -8,7 +8,7 @@ import pytest
 from convc.ir.attributes import PoolKind
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
-from convc.ir.neural import ConvOp, PoolOp
+from convc.ir.windows import ConvOp, PoolOp
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.window import BlockedWindow
 from convc.targets.target import parse_target

@@ -7,7 +7,7 @@ import pytest
 
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
-from convc.ir.neural import WinogradConvOp
+from convc.ir.windows import WinogradConvOp
 from convc.ir.winograd import POINTS, transformed_weight
 from convc.targets.cpu.winograd import Winograd
 from convc.targets.target import parse_target

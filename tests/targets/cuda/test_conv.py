@@ -9,7 +9,7 @@ from convc.ir.dtypes import from_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.layout import chunked_weight
-from convc.ir.neural import ConvOp
+from convc.ir.windows import ConvOp
 from convc.targets.cuda.conv import ImplicitGemm
 from convc.targets.cuda.target import parse_cuda
 

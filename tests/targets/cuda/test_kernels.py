@@ -10,17 +10,10 @@ from convc.ir.data import CastOp, ConcatOp, RelayoutOp, ResizeOp, SliceOp, Trans
 from convc.ir.dtypes import from_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
-from convc.ir.neural import (
-    ArgReduceOp,
-    ConvOp,
-    ConvTransposeOp,
-    LRNOp,
-    MatMulOp,
-    PoolOp,
-    ReduceOp,
-    SoftmaxOp,
-)
+from convc.ir.neural import ArgReduceOp, LRNOp, MatMulOp, ReduceOp, SoftmaxOp
 from convc.ir.ordering import ScanOp, TopKOp
+from convc.ir.sampling import ScatterOp
+from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp
 from convc.targets.cuda.registry import TEMPLATES
 from convc.targets.cuda.target import parse_cuda
 
@@ -79,6 +72,11 @@ KERNELS = {
     "untransposed": product((9, 40), (40, 11), transpose_b=False),
     "halves": product((19, 64), (40, 64), dtype="float16"),
     "sums so far": ([((3, 40, 5), "float32")], lambda x: ScanOp(ReduceKind.SUM, x, 1).result, None),
+    "a scatter": (
+        [((7, 40), "float32"), ((3,), "int64"), ((3, 40), "float32")],
+        lambda x, at, updates: ScatterOp(x, at, updates, mode="add").result,
+        None,
+    ),
     "the largest five": ([((3, 40), "float32")], lambda x: TopKOp(x, 1, 5).result, None),
     "transposed convolution": (
         [((1, 6, 7, 5), "float32"), ((6, 4, 3, 3), "float32")],

@@ -9,7 +9,7 @@ from convc.ir.data import CastOp
 from convc.ir.dtypes import from_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
-from convc.ir.neural import ConvOp, PoolOp
+from convc.ir.windows import ConvOp, PoolOp
 from convc.targets.cuda.window import Window
 
 SM_90 = "cuda:sm_90a"

@@ -1,0 +1,304 @@
+"""The operations over windows: convolutions and pools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr, TensorType, UnitAttr, i64
+from xdsl.ir import Attribute, SSAValue
+from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, opt_prop_def, prop_def, result_def, traits_def
+from xdsl.traits import Pure
+
+from convc.ir import shapes
+from convc.ir.attributes import PoolKind, PoolKindAttr, shape_of
+from convc.ir.op import TensorOp, ints, result_type
+from convc.ir.winograd import POINTS
+
+
+@irdl_op_definition
+class ConvOp(TensorOp):
+    """n-D convolution: x `[N, C, *S]`, w `[O, C/group, *K]`, bias `[O]`; pads are all begins, then all ends."""
+
+    name = "convc.conv"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    bias = opt_operand_def(TensorType)
+    strides = prop_def(DenseArrayBase.constr(i64))
+    pads = prop_def(DenseArrayBase.constr(i64))
+    dilations = prop_def(DenseArrayBase.constr(i64))
+    group = prop_def(IntegerAttr.constr(i64))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = (
+        "$x `,` $w (`bias` $bias^)? `strides` $strides `pads` $pads `dilations` $dilations `group` $group attr-dict "
+        "`:` functional-type(operands, results)"
+    )
+
+    def __init__(
+        self,
+        x: SSAValue,
+        w: SSAValue,
+        bias: SSAValue | None = None,
+        *,
+        strides: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        group: int = 1,
+        result: TensorType | None = None,
+    ) -> None:
+        spatial = len(shape_of(x)) - 2
+        strides, dilations = strides or [1] * spatial, dilations or [1] * spatial
+        pads = pads or [0] * (2 * spatial)
+        if result is None:
+            shape = shapes.convolution(shape_of(x), shape_of(w), strides, pads, dilations, group)
+            result = result_type([x], shape)
+        super().__init__(
+            operands=[x, w, bias],
+            properties={
+                "strides": ints(strides),
+                "pads": ints(pads),
+                "dilations": ints(dilations),
+                "group": IntegerAttr(group, 64),
+            },
+            result_types=[result],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        shape = shapes.convolution(
+            shape_of(self.x),
+            shape_of(self.w),
+            self.strides.get_values(),
+            self.pads.get_values(),
+            self.dilations.get_values(),
+            self.group.value.data,
+        )
+        _check_bias(self.bias, shape[1])
+        return shape
+
+
+@irdl_op_definition
+class WinogradConvOp(TensorOp):
+    """2-D convolution by 3 x 3 windows, stride 1, whose weight is transformed already: w `[O, C, t, t]` holds G g G^T
+    of F(m x m, 3 x 3), t = m + 2 (`convc.ir.winograd`)."""
+
+    name = "convc.winograd_conv"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    bias = opt_operand_def(TensorType)
+    pads = prop_def(DenseArrayBase.constr(i64))
+    m = prop_def(IntegerAttr.constr(i64))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x `,` $w (`bias` $bias^)? `pads` $pads `m` $m attr-dict `:` functional-type(operands, results)"
+
+    def __init__(
+        self,
+        x: SSAValue,
+        w: SSAValue,
+        bias: SSAValue | None = None,
+        *,
+        m: int,
+        pads: Sequence[int] = (0, 0, 0, 0),
+        result: TensorType | None = None,
+    ) -> None:
+        super().__init__(
+            operands=[x, w, bias],
+            properties={"pads": ints(pads), "m": IntegerAttr(m, 64)},
+            result_types=[result or result_type([x], self._shape(x, w, pads, m))],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        shape = self._shape(self.x, self.w, self.pads.get_values(), self.m.value.data)
+        _check_bias(self.bias, shape[1])
+        return shape
+
+    @staticmethod
+    def _shape(x: SSAValue, w: SSAValue, pads: Sequence[int], m: int) -> tuple[int, ...]:
+        weight = shape_of(w)
+        if m not in POINTS or weight[2:] != (m + 2, m + 2):
+            raise ValueError(f"expected m of {', '.join(map(str, POINTS))} and windows of m + 2, got {m} and {weight}")
+        return shapes.convolution(shape_of(x), (*weight[:2], 3, 3), (1, 1), pads, (1, 1), 1)
+
+
+@irdl_op_definition
+class ConvTransposeOp(TensorOp):
+    """n-D transposed convolution: x `[N, C, *S]`, w `[C, O/group, *K]`, bias `[O]`."""
+
+    name = "convc.conv_transpose"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    bias = opt_operand_def(TensorType)
+    strides = prop_def(DenseArrayBase.constr(i64))
+    pads = prop_def(DenseArrayBase.constr(i64))
+    dilations = prop_def(DenseArrayBase.constr(i64))
+    output_padding = prop_def(DenseArrayBase.constr(i64))
+    group = prop_def(IntegerAttr.constr(i64))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = (
+        "$x `,` $w (`bias` $bias^)? `strides` $strides `pads` $pads `dilations` $dilations "
+        "`output_padding` $output_padding `group` $group attr-dict `:` functional-type(operands, results)"
+    )
+
+    def __init__(
+        self,
+        x: SSAValue,
+        w: SSAValue,
+        bias: SSAValue | None = None,
+        *,
+        strides: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        output_padding: Sequence[int] | None = None,
+        group: int = 1,
+        result: TensorType | None = None,
+    ) -> None:
+        spatial = len(shape_of(x)) - 2
+        strides, dilations = strides or [1] * spatial, dilations or [1] * spatial
+        pads, output_padding = pads or [0] * (2 * spatial), output_padding or [0] * spatial
+        if result is None:
+            shape = shapes.transposed_convolution(
+                shape_of(x), shape_of(w), strides, pads, dilations, output_padding, group
+            )
+            result = result_type([x], shape)
+        super().__init__(
+            operands=[x, w, bias],
+            properties={
+                "strides": ints(strides),
+                "pads": ints(pads),
+                "dilations": ints(dilations),
+                "output_padding": ints(output_padding),
+                "group": IntegerAttr(group, 64),
+            },
+            result_types=[result],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        shape = shapes.transposed_convolution(
+            shape_of(self.x),
+            shape_of(self.w),
+            self.strides.get_values(),
+            self.pads.get_values(),
+            self.dilations.get_values(),
+            self.output_padding.get_values(),
+            self.group.value.data,
+        )
+        _check_bias(self.bias, shape[1])
+        return shape
+
+
+class WindowOp(TensorOp):
+    """What pools share: a window over x `[N, C, *S]`."""
+
+    x = operand_def(TensorType)
+    kernel = prop_def(DenseArrayBase.constr(i64))
+    strides = prop_def(DenseArrayBase.constr(i64))
+    pads = prop_def(DenseArrayBase.constr(i64))
+    dilations = prop_def(DenseArrayBase.constr(i64))
+    ceil_mode = opt_prop_def(UnitAttr)
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+
+    def __init__(
+        self,
+        x: SSAValue,
+        kernel: Sequence[int],
+        strides: Sequence[int] | None,
+        pads: Sequence[int] | None,
+        dilations: Sequence[int] | None,
+        ceil_mode: bool,
+        result: TensorType | None,
+        element: Attribute | None = None,
+        properties: Mapping[str, Attribute | None] | None = None,
+    ) -> None:
+        spatial = len(shape_of(x)) - 2
+        strides, dilations = strides or [1] * spatial, dilations or [1] * spatial
+        pads = pads or [0] * (2 * spatial)
+        if result is None:
+            result = result_type([x], shapes.pool(shape_of(x), kernel, strides, pads, dilations, ceil_mode), element)
+        super().__init__(
+            operands=[x],
+            properties={
+                "kernel": ints(kernel),
+                "strides": ints(strides),
+                "pads": ints(pads),
+                "dilations": ints(dilations),
+                "ceil_mode": UnitAttr() if ceil_mode else None,
+                **(properties or {}),
+            },
+            result_types=[result],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        return shapes.pool(
+            shape_of(self.x),
+            self.kernel.get_values(),
+            self.strides.get_values(),
+            self.pads.get_values(),
+            self.dilations.get_values(),
+            self.ceil_mode is not None,
+        )
+
+
+@irdl_op_definition
+class PoolOp(WindowOp):
+    """Max or average pooling over windows of x `[N, C, *S]`. Max ignores padding; average counts the declared
+    padding if `count_include_pad`, and never what `ceil_mode` adds at the end."""
+
+    name = "convc.pool"
+    kind = prop_def(PoolKindAttr)
+    count_include_pad = opt_prop_def(UnitAttr)
+    assembly_format = (
+        "$kind $x `kernel` $kernel `strides` $strides `pads` $pads `dilations` $dilations "
+        "(`ceil_mode` $ceil_mode^)? (`count_include_pad` $count_include_pad^)? attr-dict "
+        "`:` functional-type(operands, results)"
+    )
+
+    def __init__(
+        self,
+        kind: PoolKind,
+        x: SSAValue,
+        kernel: Sequence[int],
+        *,
+        strides: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        ceil_mode: bool = False,
+        count_include_pad: bool = False,
+        result: TensorType | None = None,
+    ) -> None:
+        own = {"kind": PoolKindAttr(kind), "count_include_pad": UnitAttr() if count_include_pad else None}
+        super().__init__(x, kernel, strides, pads, dilations, ceil_mode, result, properties=own)
+
+
+@irdl_op_definition
+class ArgPoolOp(WindowOp):
+    """Where the largest element of each window of x `[N, C, *S]` lies, the first one of equals, as i64: its position in
+    all of x, in row-major order (the Indices of ONNX MaxPool). Padding is never the largest."""
+
+    name = "convc.arg_pool"
+    assembly_format = (
+        "$x `kernel` $kernel `strides` $strides `pads` $pads `dilations` $dilations (`ceil_mode` $ceil_mode^)? "
+        "attr-dict `:` functional-type(operands, results)"
+    )
+
+    def __init__(
+        self,
+        x: SSAValue,
+        kernel: Sequence[int],
+        *,
+        strides: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        ceil_mode: bool = False,
+        result: TensorType | None = None,
+    ) -> None:
+        super().__init__(x, kernel, strides, pads, dilations, ceil_mode, result, i64)
+
+    def inferred_element(self) -> Attribute:
+        return i64
+
+
+def _check_bias(bias: SSAValue | None, channels: int) -> None:
+    if bias is not None and shape_of(bias) != (channels,):
+        raise ValueError(f"expected a bias of {channels} channels, got shape {shape_of(bias)}")

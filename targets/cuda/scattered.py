@@ -1,0 +1,44 @@
+"""Scatters: a thread for each column, whose updates follow one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tvm import tirx
+
+from convc.ir.kernel import KernelOp
+from convc.ir.sampling import ScatterOp
+from convc.targets.cuda.target import CudaTarget
+from convc.targets.cuda.threads import each_thread
+from convc.targets.flat import Memory, without_elements
+from convc.targets.scattered import Steps
+from convc.targets.template import Config
+
+
+class Scattered:
+    """Applies to scatters with one result. No configuration."""
+
+    name = "scattered"
+
+    def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
+        return isinstance(kernel.anchor, ScatterOp) and len(kernel.outputs) == 1
+
+    def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:
+        return ({},)
+
+    def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
+        if (nothing := without_elements(kernel)) is not None:
+            return nothing
+        memory = Memory.of(kernel)
+        steps = Steps(kernel, memory)
+        if steps.followed:
+            raise NotImplementedError("a scatter that something follows in its kernel is not supported on GPUs")
+        column = tirx.Var("column", "int32")
+
+        def over(extent: int, body: Callable[[Any, Any], tirx.Stmt]) -> tirx.Stmt:
+            i = tirx.Var("i", "int32")
+            return tirx.For(i, 0, extent, tirx.ForKind.SERIAL, body(i, column))
+
+        body = tirx.stmt_seq(over(steps.count, steps.copy), over(steps.updates, steps.update))
+        return memory.function(each_thread(column, steps.width, body))
