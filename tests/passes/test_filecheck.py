@@ -23,15 +23,15 @@ from convc.ir.text import parse, to_text
 
 FOLDER = Path(__file__).parent / "filecheck"
 SPECIAL = {"zero": 0, "one": 1, "two": 2}
-TOLERANCES = {"canonicalise-constants": 1e-5, "fold-batch-norm": 1e-5, "fold-conv-scale": 1e-5}
-"""Where weights are rounded to single precision anew; 1e-9 elsewhere."""
+TOLERANCES = {"canonicalise-constants": 1e-5, "fold-batch-norm": 1e-5, "fold-conv-scale": 1e-5, "narrow": 2e-3}
+"""Where weights are rounded to single precision anew, or values to half precision; 1e-9 elsewhere."""
 
 
 def samples() -> list[object]:
     found: list[object] = []
     for path in sorted(FOLDER.glob("*.mlir")):
         first, _, text = path.read_text().partition("\n")
-        passes = re.fullmatch(r"// RUN: convc opt %s -p (\S+) \| filecheck %s", first)
+        passes = re.fullmatch(r"// RUN: convc opt %s -p '?([^|']+?)'? \| filecheck %s", first)
         assert passes, f"{path}: expected a line // RUN: convc opt %s -p PASSES | filecheck %s, got {first}"
         for part in text.split("// -----\n"):
             title = next(line for line in part.splitlines() if line.startswith("// ")).removeprefix("// ")
