@@ -34,7 +34,14 @@ from convc.ir.data import (
 )
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import Layout, blocked_activation, blocked_weight, chunked_weight, transposed_weight
+from convc.ir.layout import (
+    Layout,
+    blocked_activation,
+    blocked_weight,
+    chunked_transposed_weight,
+    chunked_weight,
+    transposed_weight,
+)
 from convc.ir.neural import MatMulOp, ReduceOp
 from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp
 from convc.passes.rewriting import main_block, set_type
@@ -157,7 +164,7 @@ def _convolution_layouts(
     activation = blocked_activation(rank, block)
     layouts: dict[SSAValue, Layout | None] = {op.x: activation, op.result: activation}
     if isinstance(op, ConvTransposeOp):
-        layouts[op.w] = transposed_weight(rank, block)
+        layouts[op.w] = (chunked_transposed_weight if chunks else transposed_weight)(rank, block)
     elif op.group.value.data == shape_of(op.x)[1] > 1:  # depthwise: one input channel a filter
         layouts[op.w] = blocked_weight(rank, block)
     elif chunks:

@@ -12,11 +12,13 @@ from convc.targets.cuda.ordered import Ordered
 from convc.targets.cuda.reduce import RowReduce
 from convc.targets.cuda.scattered import Scattered
 from convc.targets.cuda.target import CudaTarget
+from convc.targets.cuda.transposed_conv import TransposedGemm
 from convc.targets.cuda.window import Window
 from convc.targets.template import Template
 
 TEMPLATES: Sequence[Template[CudaTarget]] = (
     ImplicitGemm(),
+    TransposedGemm(),
     Window(),
     MatMul(),
     RowReduce(),
