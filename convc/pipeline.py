@@ -48,7 +48,7 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
     block = f"channel_block={target.lanes(storage)}"
     algorithms, taps, weights = "", "", " weights=chunks"
     if target.kind == "cpu":
-        algorithms = f'choose-algorithms{{target="{target.name}"{choices}}},'
+        algorithms = f'fuse-prologues,choose-algorithms{{target="{target.name}"{choices}}},'
         taps, weights = f"sum-taps{{{block}}},", ""
     simplify = "canonicalise,recognise-activations,fold-pads,fold-batch-norm,fold-conv-scale,canonicalise"
     fuse = f"fuse{{{block}}}" if level >= 2 else "fuse{mode=single}"

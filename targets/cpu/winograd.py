@@ -195,7 +195,7 @@ _PLACE = 6.5
 """Cycles to transform one vector at one place of a tile: its share of loads, arithmetic and stores."""
 _MEMORY_BYTES, _CACHE_BYTES = 7.3, 30
 """Bytes of weights that a cycle is added for, where they come from memory and from a cache: some of the time that they
-take to come hides behind products. Fits layers of 256 and 512 channels at 7 x 7 to 28 x 28, m of 2 and 4, within 8 %."""
+take to come hides behind products. Fits layers of 256 and 512 channels at 14 x 14 and 28 x 28 within 8 %."""
 
 
 def winograd_cycles(geometry: Geometry, target: Target, *, cold: bool = True) -> float:
