@@ -36,9 +36,9 @@ class Roofline:
 
 def measure(threads: int = 1, vector_bytes: int | None = None) -> Roofline:
     """The roofline of so many threads, in about 0.2 s. Raises ToolchainError where there is no compiler."""
-    from convc.targets.target import parse_target
+    from convc.targets.target import parse_cpu
 
-    width = vector_bytes or parse_target("cpu").vector_bits // 8
+    width = vector_bytes or parse_cpu("cpu").vector_bits // 8
     library, memory, result = _library(), arena(READ_BYTES), ctypes.c_float()
     memory[:] = 1  # pages that were never written are all one
     part = READ_BYTES // threads

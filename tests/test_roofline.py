@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from convc.roofline import Roofline, measure
-from convc.targets.target import parse_target
+from convc.targets.target import parse_cpu
 
 
 def test_wider_vectors_multiply_faster() -> None:
     narrow, wide = measure(vector_bytes=16), measure()
     assert narrow.gbytes > 0
     assert wide.gbytes > 0
-    if parse_target("cpu").vector_bits > 128:
+    if parse_cpu("cpu").vector_bits > 128:
         assert wide.gflops > 1.2 * narrow.gflops > 0
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from convc.frontends.source import Source
     from convc.roofline import Roofline
     from convc.runtime import Executable
+    from convc.runtime.executable import StepTime
 
 HELP = "time an artifact or a model, alone or beside other engines in the same run"
 EXAMPLE = "convc bench model.convc --model model.onnx --against onnxruntime --threads 1"
@@ -72,16 +73,16 @@ def execute(arguments: argparse.Namespace) -> int:
                 calls[engine] = _engine(engine, source.model, threads, inputs)
             show(f"measuring for {arguments.seconds:g} s")
             timings = interleave(calls, arguments.seconds)
-            profile, roof = [], None
-            if arguments.profile:
+            roof: Roofline | None = None
+            if arguments.profile and executable.manifest["target"]["kind"] == "cpu":
                 show("measuring the roofline")
                 roof = measure_roofline(threads)
-                profile = _profile(executable, inputs, roof)
+            profile = _profile(executable, inputs, roof) if arguments.profile else []
     if arguments.json:
         print_json(_facts(timings, threads, profile) | ({"roofline": vars(roof)} if roof else {}))
         return 0
     _print(timings, threads)
-    if roof:
+    if profile:
         print()
         _print_profile(profile, roof)
     return 0
@@ -161,16 +162,19 @@ def _on_disk(model: Path | onnx.ModelProto, shapes: Mapping[str, Sequence[int]])
 
 
 def _profile(
-    executable: Executable, inputs: dict[str, np.ndarray], roof: Roofline, runs: int = 20
+    executable: Executable, inputs: dict[str, np.ndarray], roof: Roofline | None, runs: int = 20
 ) -> list[dict[str, Any]]:
-    """A row a kernel: its median time over some runs, its rates, and what bounds them."""
+    """A row a kernel: its median time over some runs, its rates, and what bounds them where a roofline is given."""
     from statistics import median
 
     samples = [executable.profile(inputs) for _ in range(runs)]
     times = [median(sample[i].nanoseconds for sample in samples) for i in range(len(samples[0]))]
     total = sum(times)
     kernels = executable.manifest["kernels"]
-    bounds = [roof.bound(step.macs, step.nbytes, time) for step, time in zip(samples[0], times, strict=True)]
+
+    def bound(step: StepTime, time: float) -> dict[str, Any]:
+        return dict(zip(("bound", "of_bound"), roof.bound(step.macs, step.nbytes, time))) if roof else {}
+
     return [
         {
             "name": step.name,
@@ -180,10 +184,9 @@ def _profile(
             "share": time / total,
             "gflops": 2 * step.macs / max(time, 1),
             "gbytes": step.nbytes / max(time, 1),
-            "bound": bound,
-            "of_bound": part,
+            **bound(step, time),
         }
-        for step, time, (bound, part) in zip(samples[0], times, bounds, strict=True)
+        for step, time in zip(samples[0], times, strict=True)
     ]
 
 
@@ -213,7 +216,7 @@ def _print(timings: dict[str, Timing], threads: int) -> None:
     print(f"{threads} thread{'s' if threads > 1 else ''}, pinned; the engines took turns")
 
 
-def _print_profile(profile: list[dict[str, Any]], roof: Roofline) -> None:
+def _print_profile(profile: list[dict[str, Any]], roof: Roofline | None) -> None:
     rows = [
         (
             row["name"],
@@ -223,14 +226,16 @@ def _print_profile(profile: list[dict[str, Any]], roof: Roofline) -> None:
             f"{row['share']:.1%}",
             f"{row['gflops']:.1f}" if row["gflops"] else "",
             f"{row['gbytes']:.1f}",
-            row["bound"],
-            f"{row['of_bound']:.0%}",
+            *((row["bound"], f"{row['of_bound']:.0%}") if roof else ()),
         )
         for row in profile
     ]
-    header = ("name", "kernel", "template", "us", "share", "GFLOP/s", "GB/s", "bound", "of it")
-    print_table(header, rows, right=(*header[3:7], "of it"))
+    numbers = ("us", "share", "GFLOP/s", "GB/s")
+    header = ("name", "kernel", "template", *numbers, *(("bound", "of it") if roof else ()))
+    print_table(header, rows, right=(*numbers, "of it"))
     print(f"{len(rows)} kernels, {sum(row['us'] for row in profile) / 1e3:.3f} ms")
+    if roof is None:
+        return
     print(
         f"bounds: {roof.gflops:.0f} GFLOP/s of multiply-adds, {roof.gbytes:.1f} GB/s from memory; beyond: operands "
         "from a cache, or fewer multiplications than counted (Winograd)"
