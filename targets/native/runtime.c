@@ -38,22 +38,20 @@ int64_t convc_now(void) {
 /* While kernels run, results below the least normal number are 0: each costs x86 some 150 cycles, and what decays through
  * a network makes many. Operands may be as small as they like: what a user gives is seen as it is. */
 
-uint32_t convc_flush_small(void) {
 #if defined(__x86_64__)
-    uint32_t before = __builtin_ia32_stmxcsr();
-    __builtin_ia32_ldmxcsr(before | 1 << 15);
-    return before;
+static uint32_t rounding(void) { return __builtin_ia32_stmxcsr(); }
+void convc_restore(uint32_t mode) { __builtin_ia32_ldmxcsr(mode); }
+enum { FLUSH = 1 << 15 };
 #else
-    return 0;
+static uint32_t rounding(void) { return 0; }
+void convc_restore(uint32_t mode) { (void)mode; }
+enum { FLUSH = 0 };
 #endif
-}
 
-void convc_restore(uint32_t before) {
-#if defined(__x86_64__)
-    __builtin_ia32_ldmxcsr(before);
-#else
-    (void)before;
-#endif
+uint32_t convc_flush_small(void) {
+    uint32_t before = rounding();
+    convc_restore(before | FLUSH);
+    return before;
 }
 
 /* Threads */
@@ -69,6 +67,7 @@ static struct {
     int tasks;
     lambda *run;
     void *data;
+    uint32_t rounding; /* of the thread that opened it */
     _Alignas(LINE) atomic_int open;   /* tasks that have not ended */
     atomic_int waiting;               /* whether the owner sleeps until they have */
     atomic_int status;                /* what a task returned, if not 0 */
@@ -121,6 +120,7 @@ static void help(int me) {
         int task;
         while ((task = claim((me + i) % count, !i)) >= 0) {
             struct group group = {NULL, pool.tasks};
+            if (me) convc_restore(pool.rounding);
             int status = pool.run(task, &group, pool.data);
             if (status) atomic_store(&pool.status, status);
             if (atomic_fetch_sub(&pool.open, 1) == 1 && atomic_load(&pool.waiting)) futex_wake(&pool.open, 1);
@@ -131,7 +131,6 @@ static void help(int me) {
 
 static void *worker(void *argument) {
     int number = (int)(intptr_t)argument;
-    convc_flush_small();
     for (;;) {
         int limit = atomic_load(&pool.limit);
         if (number >= limit) {
@@ -184,6 +183,7 @@ static int launch(lambda *run, void *data, int count) {
         pool.tasks = (helpers + 1) * TASKS_PER_THREAD;
         pool.run = run;
         pool.data = data;
+        pool.rounding = rounding();
         atomic_store(&pool.status, 0);
         if (atomic_exchange(&pool.limit, helpers) != helpers) futex_wake(&pool.limit, INT_MAX);
         atomic_store(&pool.open, pool.tasks);
