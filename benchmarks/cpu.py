@@ -54,6 +54,8 @@ def measure(model: Path, shapes: Sequence[str], arguments: argparse.Namespace) -
                 print(f"{model.stem}, {engine}: {problem}", file=sys.stderr)
         costs["convc"]["compile_s"] = built["seconds"]
         peers = ",".join(engine for engine in costs if engine != "convc")
+        if not peers:
+            sys.exit(f"{model.stem}: none of the engines can run it: {', '.join(arguments.against)}")
         timings = {}
         for threads in arguments.threads:
             common = ["--model", model, "--threads", threads, "--seconds", arguments.seconds, "--against", peers]

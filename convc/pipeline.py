@@ -4,7 +4,7 @@
     simplify  canonical forms, constants folded, batch-norms and scales folded into convolutions
     fuse      every operation into a kernel, with what it can share registers with; few outputs by sums of taps
     narrow    what travels between kernels into 16 bits, if that is the precision
-    layouts   channels in blocks of a vector, weights packed at compile time
+    layouts   channels in blocks of a vector, prologues of 1x1 convolutions, weights packed at compile time
     select    a schedule template and its configuration for each kernel
     lower     where every operand lies, a scheduled function for each distinct kernel
     compile   machine code, linked with the runtime into one library
