@@ -4,7 +4,7 @@
     simplify  canonical forms, constants folded, batch-norms and scales folded into convolutions
     fuse      every operation into a kernel, with what it can share registers with; few outputs by sums of taps
     narrow    what travels between kernels into 16 bits, if that is the precision
-    layouts   channels in blocks of a vector, weights packed at compile time
+    layouts   channels in blocks of a vector, prologues of 1x1 convolutions, weights packed at compile time
     select    a schedule template and its configuration for each kernel
     lower     where every operand lies, a scheduled function for each distinct kernel
     compile   machine code, linked with the runtime into one library
@@ -48,7 +48,7 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
     block = f"channel_block={target.lanes(storage)}"
     algorithms, taps, weights = "", "", " weights=chunks"
     if target.kind == "cpu":
-        algorithms = f'choose-algorithms{{target="{target.name}"{choices}}},'
+        algorithms = f'fuse-prologues,choose-algorithms{{target="{target.name}"{choices}}},'
         taps, weights = f"sum-taps{{{block}}},", ""
     simplify = "canonicalise,recognise-activations,fold-pads,fold-batch-norm,fold-conv-scale,canonicalise"
     fuse = f"fuse{{{block}}}" if level >= 2 else "fuse{mode=single}"

@@ -21,6 +21,7 @@ PASSES: Mapping[str, Callable[[], type[ModulePass]]] = {
     "fold-conv-scale": _lazy("passes.fold_conv_scale", "FoldConvScale"),
     "fold-pads": _lazy("passes.fold_pads", "FoldPads"),
     "fuse": _lazy("passes.fuse", "Fuse"),
+    "fuse-prologues": _lazy("passes.fuse_prologues", "FusePrologues"),
     "narrow": _lazy("passes.narrow", "Narrow"),
     "outline-relayouts": _lazy("passes.outline_relayouts", "OutlineRelayouts"),
     "prepack-weights": _lazy("passes.prepack_weights", "PrepackWeights"),

@@ -15,6 +15,7 @@ from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.kernel import KernelOp
 from convc.targets.emit import Emitter, Index, dtype_of
+from convc.targets.epilogues import after_anchor
 
 
 def build(body: Callable[[], None]) -> tirx.PrimFunc:
@@ -48,7 +49,7 @@ class BufferEmitter(Emitter):
     def heavy_epilogue(self) -> bool:
         """Whether results take many instructions to compute from the anchor's."""
         light = {Fn.ADD, Fn.SUB, Fn.MUL, Fn.MAX, Fn.MIN, Fn.RELU, Fn.CLIP, Fn.NEG, Fn.ABS, Fn.LEAKY_RELU, Fn.PRELU}
-        ops = [op for op in self.kernel.ops if isinstance(op, ElementwiseOp)]
+        ops = [op for op in after_anchor(self.kernel) if isinstance(op, ElementwiseOp)]
         return len(ops) > 4 or any(op.function not in light for op in ops)
 
     def vector(self, lanes: int, write: Callable[[Any], None]) -> None:

@@ -12,9 +12,11 @@ _HEAD = """\
 
 int64_t convc_now(void);
 void convc_use_threads(int threads);
+uint32_t convc_flush_small(void);
+void convc_restore(uint32_t before);
 
 #define STEP(number, kernel) \\
-    if (kernel) return number + 1; \\
+    if (kernel) { status = number + 1; goto end; } \\
     if (call->nanoseconds) call->nanoseconds[number] = convc_now() - begin;
 """
 
@@ -34,11 +36,13 @@ def _function(number: int, program: Program) -> str:
         "    char *w = (char *)call->weights, *a = call->arena;",
         "    int64_t begin = call->nanoseconds ? convc_now() : 0;",
         "    (void)in, (void)w, (void)a;",
+        "    int status = 0;",
         "    convc_use_threads(call->threads);",
+        "    uint32_t before = convc_flush_small();",
     ]
     for i, step in enumerate(program.steps):
         lines.append(f"    STEP({i}, {step.symbol}({', '.join(map(_argument, step.places))})) /* {step.name} */")
-    return "\n".join([*lines, "    return 0;", "}", ""])
+    return "\n".join([*lines, "end:", "    convc_restore(before);", "    return status;", "}", ""])
 
 
 def _argument(place: Place) -> str:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from xdsl.ir import Operation
+
 from convc.ir.attributes import layout_of, shape_of
 from convc.ir.data import CastOp, RelayoutOp
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.kernel import KernelOp
+
+
+def after_anchor(kernel: KernelOp) -> list[Operation]:
+    """The operations of a kernel but its anchor and what that reads."""
+    before: set[Operation] = set()
+    for op in reversed(kernel.ops):
+        if op is kernel.anchor or any(use.operation in before for result in op.results for use in result.uses):
+            before.add(op)
+    return [op for op in kernel.ops if op not in before]
 
 
 def pointwise_epilogue(kernel: KernelOp) -> bool:

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
     from convc.bench import Timing
     from convc.frontends.source import Source
+    from convc.roofline import Roofline
     from convc.runtime import Executable
+    from convc.runtime.executable import StepTime
 
 HELP = "time an artifact or a model, alone or beside other engines in the same run"
 EXAMPLE = "convc bench model.convc --model model.onnx --against onnxruntime --threads 1"
 
-ENGINES = ("onnxruntime", "openvino")
+ENGINES = ("onnxruntime", "openvino", "ncnn")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=10.0, metavar="S", help="about how long to measure (default 10)"
     )
-    parser.add_argument("--profile", action="store_true", help="time each kernel")
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="time each kernel, beside what the machine can do at the most (measured: needs a C compiler)",
+    )
     add_build_options(parser)
     add_json(parser)
 
@@ -44,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     from convc.bench import interleave, pinned
     from convc.frontends.source import load_source
+    from convc.roofline import measure as measure_roofline
     from convc.runtime import load
     from convc.verify.inputs import random_inputs
 
@@ -66,14 +73,18 @@ def execute(arguments: argparse.Namespace) -> int:
                 calls[engine] = _engine(engine, source.model, threads, inputs)
             show(f"measuring for {arguments.seconds:g} s")
             timings = interleave(calls, arguments.seconds)
-            profile = _profile(executable, inputs) if arguments.profile else []
+            roof: Roofline | None = None
+            if arguments.profile and executable.manifest["target"]["kind"] == "cpu":
+                show("measuring the roofline")
+                roof = measure_roofline(threads)
+            profile = _profile(executable, inputs, roof) if arguments.profile else []
     if arguments.json:
-        print_json(_facts(timings, threads, profile))
+        print_json(_facts(timings, threads, profile) | ({"roofline": vars(roof)} if roof else {}))
         return 0
     _print(timings, threads)
     if profile:
         print()
-        _print_profile(profile)
+        _print_profile(profile, roof)
     return 0
 
 
@@ -113,11 +124,23 @@ def _engine(
 
         reference = Reference(model, shapes=given, optimise=True, threads=threads)
         return lambda: reference(inputs)
+    with _on_disk(model, given) as path:
+        peer = _openvino(path, threads, inputs) if name == "openvino" else _ncnn(path, threads, inputs)
+    return lambda: peer(inputs)
+
+
+def _openvino(path: Path, threads: int, inputs: dict[str, np.ndarray]) -> Callable[[Mapping[str, np.ndarray]], object]:
     from convc.verify.openvino import OpenVino
 
-    with _on_disk(model, given) as path:
-        peer = OpenVino(path, threads, inputs)
-    return lambda: peer(inputs)
+    return OpenVino(path, threads, inputs)
+
+
+def _ncnn(path: Path, threads: int, inputs: dict[str, np.ndarray]) -> Callable[[Mapping[str, np.ndarray]], object]:
+    from convc.verify.ncnn import Ncnn, convert
+
+    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
+        convert(path, {name: array.shape for name, array in inputs.items()}, Path(folder))
+        return Ncnn(Path(folder), threads, inputs)
 
 
 @contextmanager
@@ -138,14 +161,20 @@ def _on_disk(model: Path | onnx.ModelProto, shapes: Mapping[str, Sequence[int]])
         yield path
 
 
-def _profile(executable: Executable, inputs: dict[str, np.ndarray], runs: int = 20) -> list[dict[str, Any]]:
-    """A row a kernel: its median time over some runs, and its rates."""
+def _profile(
+    executable: Executable, inputs: dict[str, np.ndarray], roof: Roofline | None, runs: int = 20
+) -> list[dict[str, Any]]:
+    """A row a kernel: its median time over some runs, its rates, and what bounds them where a roofline is given."""
     from statistics import median
 
     samples = [executable.profile(inputs) for _ in range(runs)]
     times = [median(sample[i].nanoseconds for sample in samples) for i in range(len(samples[0]))]
     total = sum(times)
     kernels = executable.manifest["kernels"]
+
+    def bound(step: StepTime, time: float) -> dict[str, Any]:
+        return dict(zip(("bound", "of_bound"), roof.bound(step.macs, step.nbytes, time))) if roof else {}
+
     return [
         {
             "name": step.name,
@@ -155,6 +184,7 @@ def _profile(executable: Executable, inputs: dict[str, np.ndarray], runs: int = 
             "share": time / total,
             "gflops": 2 * step.macs / max(time, 1),
             "gbytes": step.nbytes / max(time, 1),
+            **bound(step, time),
         }
         for step, time in zip(samples[0], times, strict=True)
     ]
@@ -186,7 +216,7 @@ def _print(timings: dict[str, Timing], threads: int) -> None:
     print(f"{threads} thread{'s' if threads > 1 else ''}, pinned; the engines took turns")
 
 
-def _print_profile(profile: list[dict[str, Any]]) -> None:
+def _print_profile(profile: list[dict[str, Any]], roof: Roofline | None) -> None:
     rows = [
         (
             row["name"],
@@ -196,9 +226,17 @@ def _print_profile(profile: list[dict[str, Any]]) -> None:
             f"{row['share']:.1%}",
             f"{row['gflops']:.1f}" if row["gflops"] else "",
             f"{row['gbytes']:.1f}",
+            *((row["bound"], f"{row['of_bound']:.0%}") if roof else ()),
         )
         for row in profile
     ]
-    header = ("name", "kernel", "template", "us", "share", "GFLOP/s", "GB/s")
-    print_table(header, rows, right=header[3:])
+    numbers = ("us", "share", "GFLOP/s", "GB/s")
+    header = ("name", "kernel", "template", *numbers, *(("bound", "of it") if roof else ()))
+    print_table(header, rows, right=(*numbers, "of it"))
     print(f"{len(rows)} kernels, {sum(row['us'] for row in profile) / 1e3:.3f} ms")
+    if roof is None:
+        return
+    print(
+        f"bounds: {roof.gflops:.0f} GFLOP/s of multiply-adds, {roof.gbytes:.1f} GB/s from memory; beyond: operands "
+        "from a cache, or fewer multiplications than counted (Winograd)"
+    )

@@ -2,7 +2,8 @@
 
 Padding is copied, not tested for: a task copies the rows that its band reads, for all channels, and computes all
 outputs from the copy while it is in the cache. Where the weights are too large to be read once for each band, one
-pass before copies everything, and a task keeps to some outputs.
+pass before copies everything, and a task keeps to some outputs. What is computed before a convolution, is so into the
+copy: once for each element.
 """
 
 from __future__ import annotations

@@ -135,6 +135,8 @@ def test_verify_and_bench_tell_machines_too(convc: Convc, built: Path, model: Pa
     facts = json.loads(done.stdout)
     assert set(facts["engines"]) == {"convc", "onnxruntime"}
     assert facts["engines"]["onnxruntime"]["convc_ratio"] > 0
+    assert facts["roofline"]["gflops"] > 0
+    assert all(row["bound"] in ("compute", "memory") and row["of_bound"] > 0 for row in facts["kernels"])
     assert [row["name"] for row in facts["kernels"]] == [
         step["name"] for step in json.loads((built / "manifest.json").read_text())["variants"][0]["steps"]
     ]

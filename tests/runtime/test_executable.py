@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -270,6 +271,26 @@ def test_running_needs_numpy_alone(artifact: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", ALONE, str(artifact)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86 takes long for results below the normal numbers")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_results_below_the_normal_numbers_are_zero_and_operands_are_seen(threads: int) -> None:
+    import onnx
+
+    import convc
+
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[64, 8192] x) => (float[64, 8192] y, float[64, 8192] z) {
+        y = Mul(x, x)
+        z = Log(x)
+    }"""
+    executable = convc.compile(onnx.parser.parse_model(text))
+    executable.threads = threads
+    x = np.resize(np.array([1e-20, 1e-40, 2.0], np.float32), (64, 8192))
+    outputs = executable.run({"x": x})
+    np.testing.assert_array_equal(outputs["y"], np.where(x == 2, 4, 0))
+    np.testing.assert_allclose(outputs["z"], np.log(x.astype(np.float64)), rtol=1e-5)
+    assert np.all(x[x == np.float32(1e-20)] * np.float32(1e-20) > 0), "the caller's own arithmetic is as it was"
 
 
 PEAK = """

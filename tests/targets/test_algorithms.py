@@ -9,6 +9,7 @@ from convc.ir.dialect import CompilerContext
 from convc.ir.interpreter import interpret
 from convc.ir.kernel import KernelOp
 from convc.ir.text import main_function, parse
+from convc.ir.windows import WinogradConvOp
 from convc.passes.registry import pipeline
 
 CONV = """
@@ -45,6 +46,18 @@ def anchors(module, context):
 @pytest.mark.parametrize("shape", [(64, 56, 64), (128, 28, 128), (64, 112, 128), (512, 28, 512), (32, 64, 48)])
 def test_many_tiles_of_many_channels_are_worth_it(shape):
     assert anchors(*module(*shape)) == ["convc.winograd_conv"]
+
+
+def chosen_m(c, h, o):
+    built, context = module(c, h, o)
+    assert anchors(built, context) == ["convc.winograd_conv"]
+    return next(op.m.value.data for op in built.walk() if isinstance(op, WinogradConvOp))
+
+
+def test_few_tiles_have_small_weights_where_those_come_from_memory():
+    assert chosen_m(64, 14, 64) == 4  # weights that stay in the cache between inferences
+    assert chosen_m(512, 14, 512) == 2  # F(4x4) would read 38 MB, F(2x2) 17
+    assert chosen_m(512, 28, 512) == 4
 
 
 STAYS = {

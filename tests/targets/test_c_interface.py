@@ -15,7 +15,7 @@ from convc.ir.interpreter import interpret
 from convc.ir.text import parse
 from convc.passes.registry import pipeline
 from convc.pipeline import Build, phases
-from convc.targets import toolchain
+from convc.targets.cpu import library
 from convc.targets.target import parse_target
 
 NETWORK = """
@@ -86,13 +86,13 @@ def test_a_network_for_arm_computes_the_same(threads, tmp_path, monkeypatch, com
         pipeline(passes).apply(context, module)
 
     objects: list[Path] = []
-    link = toolchain.link
+    link = library.link
 
     def keep(output, inputs, architecture):
         objects.extend(Path(shutil.copy(path, tmp_path)) for path in inputs)
         link(output, inputs, architecture)
 
-    monkeypatch.setattr(toolchain, "link", keep)
+    monkeypatch.setattr(library, "link", keep)
     folder = tmp_path / "net.convc"
     Build(target).finish([(module, context)], folder)
     (tmp_path / "main.c").write_text(MAIN)

@@ -150,3 +150,25 @@ def test_epilogues_are_part_of_the_store(case, epilogue, build_kernel, check):
     extra = [known[shape] for shape in shapes]
     kernel = conv_kernel(build_kernel, x, w, attributes, epilogue=lambda *rest: after(*rest)[-1], extra=extra)
     check(kernel, DirectConv())
+
+
+PROLOGUES = {
+    **{case: CASES[case] for case in ("1x1", "1x1 stride 2", "1x1 with pads", "3x3", "batch of three, 1x1")},
+    "1x1, channels that fill no block": ((1, 11, 9, 9), (13, 11, 1, 1), {}),
+    "in bands with a short last one": ((1, 32, 53, 41), (48, 32, 1, 1), {}),
+    "weights that stay in no cache": ((1, 512, 5, 7), (528, 512, 1, 1), {}),
+}
+
+
+@pytest.mark.parametrize("case", PROLOGUES)
+def test_inputs_are_computed_where_they_are_copied(case, build_kernel, check):
+    """relu(x * gain + shift), whose padding is zero only if it is made so."""
+    x, w, attributes = PROLOGUES[case]
+    gain = (1, x[1], 1, 1)
+
+    def body(x, w, gain, shift):
+        scaled = fn(Fn.RELU, fn(Fn.ADD, fn(Fn.MUL, x, gain), shift))
+        return fn(Fn.SIGMOID, ConvOp(scaled, w, **attributes).result)
+
+    operands = [(x, "float32", activations(4)), (w, "float32", "OIHW16i16o"), *[(gain, "float32", activations(4))] * 2]
+    check(build_kernel(operands, body, activations(4)), DirectConv())

@@ -8,8 +8,8 @@ import pytest
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.windows import WinogradConvOp
-from convc.ir.winograd import POINTS, transformed_weight
-from convc.targets.cpu.winograd import Winograd
+from convc.ir.winograd import POINTS, transformed_weight, transforms
+from convc.targets.cpu.winograd import Geometry, Winograd, chunks
 from convc.targets.target import parse_target
 
 ERROR = 1e-5
@@ -86,6 +86,17 @@ def test_tiles_in_chunks_and_in_steps_are_the_same(m, build_kernel, run_kernel):
         changed = {**config, "chunk": chunk}
         (actual,) = run_kernel(kernel, Winograd(), [x, transformed_weight(w, m), bias], config=changed)
         assert error(actual, expected) <= ERROR
+
+
+@pytest.mark.parametrize("target", ["cpu:skylake-avx512", "cpu:haswell"])
+@pytest.mark.parametrize("size", [1, 10, 13, 14, 28, 55, 56, 112, 224])
+@pytest.mark.parametrize("blocks", [(1, 1), (8, 2), (16, 16), (32, 32)])
+def test_chunks_overlap_by_less_than_a_tile_each(size, blocks, target):
+    tiles = -(-size // 4)
+    geometry = Geometry(transforms(4), 1, tiles, tiles, *blocks, 16)
+    for chunk in chunks(geometry, parse_target(target)):
+        count = -(-geometry.count // chunk)
+        assert 0 <= count * chunk - geometry.count < count
 
 
 def test_residual_and_activation_are_part_of_the_store(build_kernel, run_kernel):
