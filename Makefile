@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-slow conformance lint format typecheck clean
+.PHONY: help demo test test-slow test-gpu conformance lint format typecheck clean
 
 help: ## list the tasks
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ test: .venv/.made ## run the tests (the slow sweeps left out)
 
 test-slow: .venv/.made ## run the slow sweeps; CONVC_ZOO=DIR and CONVC_TRAINED=DIR add the models in folders
 	$(BIN)/pytest -m slow
+
+test-gpu: .venv/.made ## run the tests that need a GPU; CONVC_ZOO=DIR adds the models in a folder
+	$(BIN)/pytest -m gpu
 
 conformance: .venv/.made ## run all of ONNX's backend tests that apply, and count them
 	$(BIN)/pytest -m slow tests/conformance
