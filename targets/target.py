@@ -106,6 +106,15 @@ def parse_target(text: str) -> AnyTarget:
     return parse_cpu(text)
 
 
+def target_from_dict(data: Mapping[str, Any]) -> AnyTarget:
+    """The inverse of a target's `to_dict`. Raises TypeError for missing or unknown keys."""
+    if data["kind"] == "cuda":
+        from convc.targets.cuda.target import CudaTarget
+
+        return CudaTarget.from_dict(data)
+    return Target.from_dict(data)
+
+
 def parse_cpu(text: str) -> Target:
     """The CPU that a string names: `cpu` (this machine), `cpu:NAME` with LLVM's name of an x86-64 or aarch64
     processor, `cpu:TRIPLE`, the last two with any number of `+FEATURE`. Raises TargetError for all else."""

@@ -135,30 +135,52 @@ def _cost(cost: Mapping[str, int]) -> str:
     return f"~{cost['cycles'] / 1e3:,.0f} kcycles" if "cycles" in cost else ""
 
 
+_CHOSEN = ("kernel of", "function", "choice", "time", "runner-up", "MACs")
+_LAUNCHED = ("kernel of", "function", "choice", "launches", "registers", "shared bytes", "MACs")
+
+
 def _print_artifact(found: dict[str, Any]) -> None:
+    from convc.targets.target import target_from_dict
+
+    target = target_from_dict(found["target"])
     for variant in found["variants"]:
-        rows = []
-        for step in variant["steps"]:
-            kernel = found["kernels"][step["kernel"]]
-            second = kernel.get("runner_up")
-            rows.append(
-                (
-                    step["name"],
-                    step["kernel"],
-                    _choice(kernel),
-                    _cost(kernel.get("cost", {})),
-                    f"{_choice(second)}  {_cost(second['cost'])}".rstrip() if second else "",
-                    f"{step['macs']:,}",
-                )
-            )
-        print_table(("kernel of", "function", "choice", "time", "runner-up", "MACs"), rows, right=("time", "MACs"))
+        kernels = [(step, found["kernels"][step["kernel"]]) for step in variant["steps"]]
+        if target.kind == "cuda":
+            columns: tuple[str, ...] = _LAUNCHED
+            rows: list[tuple[str, ...]] = [_launched(step, kernel) for step, kernel in kernels]
+        else:
+            columns = _CHOSEN
+            rows = [_chosen(step, kernel) for step, kernel in kernels]
+        print_table(columns, rows, right=("time", "launches", "registers", "shared bytes", "MACs"))
         print()
         _print_signature(variant)
         print(f"kernels     {len(rows)}, {len({step['kernel'] for step in variant['steps']})} of them distinct")
         print(f"MACs        {sum(step['macs'] for step in variant['steps']):,}")
         print(f"arena       {megabytes(variant['arena_bytes'])} for intermediate values")
-    print("times       us as measured by convc tune, ~kcycles of one core by the model where it did not")
+    if target.kind == "cpu":
+        print("times       us as measured by convc tune, ~kcycles of one core by the model where it did not")
     print(f"weights     {megabytes(found['weight_bytes'])}")
-    target = found["target"]
-    print(f"target      {target['name']}: {target['cpu']}, {target['vector_bits']}-bit vectors")
-    print(f"built by    convc {found['convc']} at -O{found['level']}, TVM {found['tvm']}")
+    print(f"target      {target.name}: {target.describe()}")
+    print(f"built by    convc {found['convc']} at -O{found['level']} in {found['precision']}, TVM {found['tvm']}")
+
+
+def _chosen(step: Mapping[str, Any], kernel: Mapping[str, Any]) -> tuple[str, ...]:
+    """A kernel of a CPU: its choice, what that costs, and what comes second."""
+    second = kernel.get("runner_up")
+    return (
+        step["name"],
+        step["kernel"],
+        _choice(kernel),
+        _cost(kernel.get("cost", {})),
+        f"{_choice(second)}  {_cost(second['cost'])}".rstrip() if second else "",
+        f"{step['macs']:,}",
+    )
+
+
+def _launched(step: Mapping[str, Any], kernel: Mapping[str, Any]) -> tuple[str, ...]:
+    """A kernel of a GPU: its choice, and what the largest of its launches takes."""
+    launches = kernel["launches"]
+    registers = max((launch["registers"] for launch in launches), default=0)
+    shared = max((launch["dynamic_bytes"] + launch["shared_bytes"] for launch in launches), default=0)
+    macs = f"{step['macs']:,}"
+    return step["name"], step["kernel"], _choice(kernel), str(len(launches)), str(registers), f"{shared:,}", macs

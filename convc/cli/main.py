@@ -88,6 +88,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
     now that one was raised."""
     from convc.frontends.onnx import ImportProblem
     from convc.runtime import ArtifactError, InputError
+    from convc.runtime.cuda.driver import CudaError
     from convc.targets.cpu.codegen import CodegenError
     from convc.targets.measurements import TuningError
     from convc.targets.target import TargetError
@@ -97,6 +98,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
     return (
         ArtifactError,
         CodegenError,
+        CudaError,
         ImportProblem,
         InputError,
         MemoryError,

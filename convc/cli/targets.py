@@ -45,8 +45,9 @@ def _gpu() -> dict[str, Any]:
 
     found: dict[str, Any] = dict.fromkeys(("target", "description", "missing", "compiler", "no_compiler"))
     try:
+        driver = Driver()
         gpu = parse_cuda("cuda")
-        found["target"], found["description"] = gpu.to_dict(), f"{gpu.describe()}, driver of CUDA {Driver().version}"
+        found["target"], found["description"] = gpu.to_dict(), f"{gpu.describe()}, driver of CUDA {driver.version}"
     except (CudaError, TargetError) as error:
         found["missing"] = str(error)
     try:

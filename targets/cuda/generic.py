@@ -1,4 +1,5 @@
-"""The fallback: any kernel, each of its tensors computed by threads of its own, one launch a tensor.
+"""The fallback: any kernel, each of its tensors computed by threads of its own, one launch a tensor, but for what
+follows a reduction element by element.
 
 A thread computes an element. At -O0 it is the only template, and so the yardstick for the rest.
 """
@@ -20,6 +21,7 @@ from convc.targets.cuda.scattered import Scattered
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.threads import bind_spatial
 from convc.targets.emit import Emitter
+from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.flat import without_elements
 from convc.targets.template import Config
 
@@ -50,8 +52,15 @@ class Generic:
             bind_anchor(emitter, kernel.anchor)
         function = emitter.prim_func([emitter.compute(value, f"y{i}") for i, value in enumerate(kernel.yielded)])
         schedule = s_tir.Schedule(function)
-        for block in schedule.get_child_blocks(schedule.get_sblock("root")):
-            schedule_block(schedule, block)
+        *before, last = schedule.get_child_blocks(schedule.get_sblock("root"))
+        if len(before) == 1 and pointwise_epilogue(kernel):
+            # The thread that reduces an element goes on to what follows from it.
+            schedule_block(schedule, last)
+            schedule.compute_at(before[0], schedule.get_loops(last)[-1])
+            schedule.set_scope(before[0], 0, "local")
+        else:
+            for block in (*before, last):
+                schedule_block(schedule, block)
         return schedule.mod["main"]
 
 

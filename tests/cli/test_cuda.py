@@ -66,6 +66,10 @@ def test_a_build_without_a_gpu_says_that_it_is_not_verified(convc, model) -> Non
     assert done.returncode == 0, done.stderr
     assert "not verified: cuda:sm_90a is another machine (this machine has no NVIDIA driver" in done.stdout
     assert "--emulate does it on the CPU" in done.stdout
+    shown = convc("inspect", "small.convc")
+    assert shown.returncode == 0, shown.stderr
+    assert "implicit_gemm rows=" in shown.stdout
+    assert "target      cuda:sm_90a: H100 (sm_90a), 132 multiprocessors" in shown.stdout
 
 
 REFUSED = {

@@ -24,6 +24,7 @@ from convc.ir.data import RelayoutOp
 from convc.ir.dtypes import from_numpy, to_numpy
 from convc.ir.interpreter import interpret
 from convc.ir.kernel import KernelOp, YieldOp
+from convc.ir.ordering import TopKOp
 
 if TYPE_CHECKING:
     from convc.runtime.cuda.driver import Context
@@ -156,7 +157,7 @@ def compiled(kernel: KernelOp, template: Any, target: str, config: Mapping[str, 
     stem, arguments = f"kernel{next(_numbers)}", len(kernel.inputs) + len(kernel.outputs)
     path, function = folder / f"{stem}.o", template.schedule(kernel, config, described)
     if described.kind == "cuda":
-        return _on_software_device(function, described, path, indexed_arrays=template.name == "ordered")
+        return _on_software_device(function, described, path, indexed_arrays=isinstance(kernel.anchor, TopKOp))
     lowered({"kernel": function}, described).write_to_file(str(path), "o")
     if described.arch == platform.machine():
         return _in_process(path)
