@@ -23,13 +23,14 @@ def compile(
     shapes: Mapping[str, Sequence[int]] | Sequence[Mapping[str, Sequence[int]]] = (),
     constants: Mapping[str, np.ndarray] | None = None,
     level: int = 3,
+    precision: str = "fp32",
     threads: int | None = None,
 ) -> Executable:
     """Compile a model for this machine and load it: an ONNX file or proto, a .keras file, a model of `convc.dsl`, or
     one that a script makes, as FILE.py:NAME (the script is run). `shapes` fixes the inputs that the model leaves open
     (several mappings build a variant each; where ONNX is not given, a batch that is left open is 1), `constants` the
-    values of inputs that are then taken no more, `level` is `-O`, `threads` how many to run on (default: all usable
-    cores).
+    values of inputs that are then taken no more, `level` is `-O`, `precision` is `--precision`, `threads` how many to run
+    on (default: all usable cores).
 
     Raises what `convc build` reports: ImportProblem, TargetError, ToolchainError, OSError. Not verified: see
     `convc.verify`. The artifact lives in a temporary folder until it is saved.
@@ -42,7 +43,7 @@ def compile(
     sets = source.shapes([shapes] if isinstance(shapes, Mapping) else list(shapes) or [{}])
     folder = tempfile.TemporaryDirectory(prefix="convc.")
     path = Path(folder.name) / "model.convc"
-    Build(parse_target(target), level).run(source.model, path, sets, constants)
+    Build(parse_target(target), level, precision).run(source.model, path, sets, constants)
     executable = load(path, threads)
     executable._owned = folder
     return executable

@@ -1,0 +1,54 @@
+"""CUDA C++ to machine code, and targets by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from convc.targets.cuda import compiler
+from convc.targets.cuda.compiler import compile_cuda
+from convc.targets.cuda.target import CudaTarget, cuda_names, parse_cuda
+from convc.targets.target import TargetError, parse_target, target_from_dict
+from convc.targets.toolchain import ToolchainError
+
+KERNEL = 'extern "C" __global__ void twice(float *x) { x[threadIdx.x] *= 2; }\n'
+
+
+@pytest.mark.parametrize("name", [name for name in cuda_names() if name < "cuda:sm_9" or "90" in name])
+def test_machine_code_of_every_architecture(name: str) -> None:
+    made = compile_cuda(KERNEL, parse_cuda(name).arch, ["twice"])
+    assert made.cubin[:4] == b"\x7fELF"
+    taken = made.resources["twice"]
+    assert 0 < taken.registers < 32
+    assert (taken.shared_bytes, taken.stack_bytes, taken.spilled_bytes) == (0, 0, 0)
+
+
+def test_what_does_not_compile_is_one_line() -> None:
+    with pytest.raises(ToolchainError, match=r"NVRTC \d+\.\d+ failed: .*error: .*nothing"):
+        compile_cuda('extern "C" __global__ void twice(float *x) { nothing; }\n', "sm_80", ["twice"])
+
+
+def test_a_function_that_is_not_there_is_missed() -> None:
+    with pytest.raises(ToolchainError, match="made no machine code of thrice"):
+        compile_cuda(KERNEL, "sm_80", ["twice", "thrice"])
+
+
+def test_without_nvrtc_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "_libraries", lambda: iter(()))
+    compiler._nvrtc.cache_clear()
+    try:
+        with pytest.raises(ToolchainError, match=r"expected NVRTC .*, found none: pip install 'convc\[cuda\]'"):
+            compile_cuda(KERNEL, "sm_80", ["twice"])
+    finally:
+        compiler._nvrtc.cache_clear()
+
+
+def test_targets_by_name() -> None:
+    target = parse_target("cuda:sm_90a")
+    assert isinstance(target, CudaTarget)
+    assert (target.kind, target.arch, target.capability, target.tf32) == ("cuda", "sm_90a", (9, 0), False)
+    assert target_from_dict(target.to_dict()) == target
+    assert parse_cuda("cuda:sm_80+tf32") == parse_cuda("cuda:sm_80").with_tf32()
+    assert parse_cuda("cuda:sm_120").capability == (12, 0)
+    for wrong in ("cuda:", "cuda:sm_75", "cuda:sm_90a+fp8", "cuda sm_80"):
+        with pytest.raises(TargetError, match="unknown target"):
+            parse_target(wrong)
