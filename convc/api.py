@@ -29,8 +29,8 @@ def compile(
     """Compile a model for this machine and load it: an ONNX file or proto, a .keras file, a model of `convc.dsl`, or
     one that a script makes, as FILE.py:NAME (the script is run). `shapes` fixes the inputs that the model leaves open
     (several mappings build a variant each; where ONNX is not given, a batch that is left open is 1), `constants` the
-    values of inputs that are then taken no more, `level` is `-O`, `precision` is `--precision`, `threads` how many to run
-    on (default: all usable cores).
+    values of inputs that are then taken no more, `level` is `-O`, `precision` is `--precision`, `threads` how many to
+    run on (default: all usable cores).
 
     Raises what `convc build` reports: ImportProblem, TargetError, ToolchainError, OSError. Not verified: see
     `convc.verify`. The artifact lives in a temporary folder until it is saved.
