@@ -6,9 +6,9 @@ box of outputs is a box too. With channels in blocks of 16 bytes it lies in shar
 the layout without swizzle that wgmma reads: 8 positions x 16 bytes a matrix. Rows beyond the box are computed from
 what lies there and not stored. One warp loads, all others multiply; a stage of the ring is filled when its barrier
 "full" has counted its bytes, and free when each warp has arrived at "empty" (PTX ISA, mbarrier and
-cp.async.bulk.tensor). Two blocks of threads fit a multiprocessor where tiles are not large, and one multiplies while the
-other begins or stores. Where there are too few tiles to fill the GPU, the blocks of a cluster share the sum of one, and
-each adds up some of its columns from the shared memory of all.
+cp.async.bulk.tensor). Two blocks of threads fit a multiprocessor where tiles are not large, and one multiplies while
+the other begins or stores. Where there are too few tiles to fill the GPU, the blocks of a cluster share the sum of one,
+and each adds up some of its columns from the shared memory of all.
 """
 
 from __future__ import annotations
