@@ -20,7 +20,7 @@ from convc.targets.cuda.cores import Tile
 from convc.targets.cuda.emitter import BufferEmitter
 from convc.targets.cuda.gemm import Gemm, Operand
 from convc.targets.cuda.operands import source, type_of
-from convc.targets.cuda.target import CudaTarget
+from convc.targets.cuda.target import ACCESS_BYTES, CudaTarget
 from convc.targets.cuda.tiling import DTYPES, Problem, tiles, uses_tensor_cores
 from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.flat import unravelled
@@ -59,7 +59,8 @@ class ImplicitGemm:
 class Geometry:
     """A convolution of operands in memory as a product: its sizes, and where its results go. Channels are counted in
     `block`s; `inputs` blocks are summed over for each of `taps`; a group has `outputs` channels, of which `columns`
-    are written with those of the layout's padding."""
+    are written with those of the layout's padding. For each result some `result_bytes` are written, and read of what
+    is added to it."""
 
     def __init__(self, kernel: KernelOp) -> None:
         op = kernel.anchor
@@ -77,6 +78,8 @@ class Geometry:
         self.outputs = shape_of(op.w)[0] // self.group
         self.columns = -(-self.outputs // self.block) * self.block
         self.inputs, self.x_blocks = -(-shape_of(op.w)[1] // self.block), physical_shape(x)[1]
+        beside = (v for v in kernel.block.args if v not in (x, w) and shape_of(v) == shape_of(op.result))
+        self.result_bytes = ACCESS_BYTES // self.block * (1 + len(list(beside)))
 
     def store(
         self, emitter: BufferEmitter, at: Sequence[Any], column: Any, g: Any, lanes: int, value: Callable[[Any], Any]

@@ -106,7 +106,7 @@ class _View:
         if self.wide:
             limits[-1] = MOST_BOX // _ELEMENTS
         counts = conv.outputs, conv.columns, conv.group, conv.inputs, conv.taps
-        return HopperProblem(self.extents, tuple(limits), self.wide, *counts)
+        return HopperProblem(self.extents, tuple(limits), self.wide, *counts, conv.result_bytes)
 
 
 class _Block:

@@ -42,8 +42,10 @@ _LINE, _ISSUE = 1, 8
 """Cycles of TMA for each line of a box, or 128 bytes of one, and for each box."""
 _LATENCY = 900
 """Cycles from TMA's issue to the arrival of what it loads, when many wait."""
-_BEGIN, _END = 1000, 600
-"""Cycles of a block before its first product and after its last one."""
+_BEGIN, _END = 1000, 400
+"""Cycles of a block before its first product, and after its last one beside what its results take."""
+_DISTURBED = 0.1
+"""Of the time of what is hidden by something that takes longer, what it costs nevertheless."""
 _CLUSTER = 800
 """Cycles of a cluster's barriers."""
 
@@ -96,7 +98,8 @@ class HopperTile:
 class HopperProblem:
     """A convolution as a product: results at `extents` (batch, then space), `columns` of them for each group; sums over
     `taps` and over `inputs` blocks of channels. Boxes reach at most over `limits`; `wide` ones copy the neighbours of a
-    row at once. `outputs` are the columns that there are weights for."""
+    row at once. `outputs` are the columns that there are weights for; `result_bytes` are read and written for each
+    result."""
 
     extents: tuple[int, ...]
     limits: tuple[int, ...]
@@ -106,6 +109,7 @@ class HopperProblem:
     groups: int
     inputs: int
     taps: int
+    result_bytes: int
 
     def runs(self, columns: int) -> int:
         """How many neighbouring outputs a box's innermost dimension takes of a tile of weights; 0 if it cannot."""
@@ -131,12 +135,13 @@ def box_count(box: Sequence[int], extents: Sequence[int]) -> int:
     return prod(-(-extent // side) for side, extent in zip(box, extents, strict=True))
 
 
-def hopper_tiles(problem: HopperProblem, target: CudaTarget) -> list[HopperTile]:
+@cache
+def hopper_tiles(problem: HopperProblem, target: CudaTarget) -> tuple[HopperTile, ...]:
     """The tiles that can be used, the best by the model first; none where the shape does not suit."""
     modelled = list(_modelled(problem, target))
     # Of equal ones first those with few boxes and long rings.
     modelled.sort(key=lambda pair: (pair[0], -pair[1].blocks, -pair[1].stages))
-    return [tile for _, tile in modelled]
+    return tuple(tile for _, tile in modelled)
 
 
 def _modelled(problem: HopperProblem, target: CudaTarget) -> Iterator[tuple[float, HopperTile]]:
@@ -181,8 +186,8 @@ def _boxes(problem: HopperProblem, blocks: int) -> int:
 
 
 def _cycles(problem: HopperProblem, tile: HopperTile, steps: int, target: CudaTarget) -> float:
-    """The time of a convolution: what a multiprocessor multiplies and moves for all tiles that fall to it. Blocks that
-    share a multiprocessor hide each other's beginnings and ends."""
+    """The time of a convolution: what a multiprocessor multiplies and moves for all tiles that fall to it. Of blocks
+    that share a multiprocessor one stores while another multiplies."""
     box = best_box(tile.rows, problem.extents, problem.limits)
     pixels, depth = prod(box), tile.depth
     moved = (pixels + tile.columns) * ACCESS_BYTES * depth
@@ -202,7 +207,12 @@ def _cycles(problem: HopperProblem, tile: HopperTile, steps: int, target: CudaTa
     products = tile.rows * tile.columns * depth * 8 / _PRODUCTS
     waiting = _LATENCY / (together * tile.stages)
     step = max(products, (moved + read) / _SHARED, moved / _L2, loading, waiting) + 10
-    time = blocks * -(-steps // tile.splits) * step + -(-blocks // together) * (_BEGIN + _END)
+    product = -(-steps // tile.splits) * step
     if tile.splits > 1:
-        time += blocks * (_CLUSTER + 2 * tile.rows * tile.columns * 4 / _SHARED)
-    return time
+        product += _CLUSTER + 2 * tile.rows * tile.columns * 4 / _SHARED
+    everything = prod(problem.extents) * problem.columns * problem.groups * problem.result_bytes
+    rate = target.bandwidth / target.clock / target.multiprocessors if 2 * everything > target.l2_bytes else _L2
+    store = tile.rows * tile.columns / tile.splits * problem.result_bytes / rate
+    each = _BEGIN + product + store + _END
+    busy = max(product, store) + _DISTURBED * min(product, store)
+    return max(blocks * busy + _BEGIN + _END, -(-blocks // together) * each)
