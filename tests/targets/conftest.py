@@ -181,7 +181,7 @@ def _in_process(path: Path) -> Call:
 
 
 def _on_software_device(function: Any, target: CudaTarget, path: Path, indexed_arrays: bool) -> Call:
-    from convc.runtime.cuda.launch import Launch, operand
+    from convc.runtime.cuda.launch import Launch, memory_of
     from convc.targets.cuda.codegen import generate
     from convc.targets.cuda.compiler import DEVICE_HEADERS, compile_cuda
     from convc.targets.cuda.emulator.build import emulated_kernels
@@ -206,7 +206,7 @@ def _on_software_device(function: Any, target: CudaTarget, path: Path, indexed_a
             context.upload(address, image.bytes.ctypes.data, image.bytes.nbytes)
         for launch in launches:
             made = context.function(module, launch["function"], launch["dynamic_bytes"])
-            memory = partial(operand, places, (scratch, scratch + code.scratch_bytes))
+            memory = partial(memory_of, places, (scratch, scratch + code.scratch_bytes))
             context.launch(Launch(context, made, launch, memory))
         for image, address in zip(images, addresses, strict=True):
             context.download(image.bytes.ctypes.data, address, image.bytes.nbytes)

@@ -20,7 +20,7 @@ from convc.artifact.manifest import KERNELS, WEIGHTS, ArtifactError
 from convc.runtime.arrays import aligned_empty, dtype_named, usable
 from convc.runtime.cuda.dlpack import DeviceArray, device_array, on_device
 from convc.runtime.cuda.driver import Allocation, Context, CudaError, Driver
-from convc.runtime.cuda.launch import Launch, operand
+from convc.runtime.cuda.launch import Launch, memory_of
 from convc.runtime.weights import read_weights
 
 _ALIGNMENT = 256
@@ -178,7 +178,7 @@ class _Variant:
             for space, number, offset in step["places"]:
                 begin, end = bases[space][number] if space in bases else regions[space]
                 places.append((begin + offset, end - begin - offset))
-            memory = partial(operand, places, regions["scratch"])
+            memory = partial(memory_of, places, regions["scratch"])
             launches = self._kernels[step["kernel"]]["launches"]
             steps.append([Launch(self._context, self._functions[each["function"]], each, memory) for each in launches])
         return steps

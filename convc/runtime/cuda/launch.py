@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import Array, addressof, c_char, c_uint, c_uint64, c_void_p, create_string_buffer
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from convc.runtime.cuda.driver import Context, CudaError
@@ -29,6 +29,16 @@ class TensorMap:
     strides: tuple[int, ...]
     box: tuple[int, ...]
     steps: tuple[int, ...]
+
+    @staticmethod
+    def read(data: Mapping[str, Any]) -> TensorMap:
+        """Of a manifest. Raises CudaError."""
+        try:
+            operand, *dimensions = (data[field.name] for field in fields(TensorMap))
+            shape, strides, box, steps = map(tuple, dimensions)
+        except (KeyError, TypeError):
+            raise CudaError(f"the manifest has a malformed tensor map: {dict(data)}") from None
+        return TensorMap(operand, shape, strides, box, steps)
 
     @property
     def nbytes(self) -> int:
@@ -78,21 +88,17 @@ class Launch:
         self._values: list[c_void_p | Array[c_char]] = []
         for operand in launch["operands"]:
             if isinstance(operand, Mapping):
-                map_ = TensorMap(**{key: _tupled(value) for key, value in operand.items()})
-                self._values.append(map_.encoded(context, *memory(map_.operand)))
+                tensor_map = TensorMap.read(operand)
+                self._values.append(tensor_map.encoded(context, *memory(tensor_map.operand)))
             else:
                 self._values.append(c_void_p(memory(operand)[0]))
         self.parameters = (c_void_p * len(self._values))(*map(addressof, self._values))
 
 
-def operand(places: Sequence[tuple[int, int]], scratch: tuple[int, int], number: int) -> tuple[int, int]:
+def memory_of(places: Sequence[tuple[int, int]], scratch: tuple[int, int], operand: int) -> tuple[int, int]:
     """The address of a kernel's operand (its number, or -1 - its offset in the scratch memory), and the bytes from
     there on to the end of the memory that it is in."""
-    if number >= 0:
-        return places[number]
+    if operand >= 0:
+        return places[operand]
     begin, end = scratch
-    return begin - 1 - number, end - (begin - 1 - number)
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return begin - 1 - operand, end - (begin - 1 - operand)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from convc.runtime.cuda.driver import Context, CudaError, Driver
-from convc.runtime.cuda.launch import TensorMap, operand
+from convc.runtime.cuda.launch import TensorMap, memory_of
 from convc.targets.cuda.emulator.build import emulated_driver
 
 
@@ -53,6 +53,15 @@ def test_a_malformed_tensor_map_is_refused(context, changes):
         tensor_map(**changes).encoded(context, context.memory(1024), 1024)
 
 
+@pytest.mark.parametrize("change", [{"shape": 12}, {"box": None}], ids=str)
+def test_a_tensor_map_of_something_else_is_refused(change):
+    data = {"operand": 0, "shape": [12, 5], "strides": [128], "box": [4, 2], "steps": [1, 1]}
+    assert TensorMap.read(data) == tensor_map()
+    for malformed in (data | change, {key: data[key] for key in data if key not in change}):
+        with pytest.raises(CudaError, match="malformed tensor map"):
+            TensorMap.read(malformed)
+
+
 def test_what_the_driver_refuses_is_an_error(context):
     with pytest.raises(CudaError, match="cuTensorMapEncodeTiled"):
         tensor_map(box=(4, 257)).encoded(context, context.memory(1024), 1024)
@@ -60,5 +69,5 @@ def test_what_the_driver_refuses_is_an_error(context):
 
 def test_operands_by_number_and_offsets_of_scratch_memory():
     places = [(1000, 24), (2000, 8)]
-    assert operand(places, (4096, 5120), 1) == (2000, 8)
-    assert operand(places, (4096, 5120), -1 - 256) == (4096 + 256, 1024 - 256)
+    assert memory_of(places, (4096, 5120), 1) == (2000, 8)
+    assert memory_of(places, (4096, 5120), -1 - 256) == (4096 + 256, 1024 - 256)
