@@ -207,12 +207,12 @@ def _cycles(problem: HopperProblem, tile: HopperTile, steps: int, target: CudaTa
     products = tile.rows * tile.columns * depth * 8 / _PRODUCTS
     waiting = _LATENCY / (together * tile.stages)
     step = max(products, (moved + read) / _SHARED, moved / _L2, loading, waiting) + 10
-    product = -(-steps // tile.splits) * step
+    summing = -(-steps // tile.splits) * step
     if tile.splits > 1:
-        product += _CLUSTER + 2 * tile.rows * tile.columns * 4 / _SHARED
+        summing += _CLUSTER + 2 * tile.rows * tile.columns * 4 / _SHARED
     everything = prod(problem.extents) * problem.columns * problem.groups * problem.result_bytes
     rate = target.bandwidth / target.clock / target.multiprocessors if 2 * everything > target.l2_bytes else _L2
     store = tile.rows * tile.columns / tile.splits * problem.result_bytes / rate
-    each = _BEGIN + product + store + _END
-    busy = max(product, store) + _DISTURBED * min(product, store)
+    each = _BEGIN + summing + store + _END
+    busy = max(summing, store) + _DISTURBED * min(summing, store)
     return max(blocks * busy + _BEGIN + _END, -(-blocks // together) * each)
