@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 KERNELS = {"cpu": "kernels.so", "cuda": "kernels.cubin"}
 """The file of machine code, by kind of target."""

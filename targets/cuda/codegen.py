@@ -16,8 +16,10 @@ from typing import Any
 import tvm
 from tvm import ir, s_tir, tirx
 
+from convc.runtime.cuda.launch import TensorMap
 from convc.targets.cuda.compiler import Resources
 from convc.targets.cuda.target import CudaTarget
+from convc.targets.cuda.tensor_maps import read_tensor_map
 from convc.targets.lets import to_memory
 from convc.targets.lowering import has_blocks, run
 from convc.targets.memory import aligned
@@ -68,14 +70,16 @@ _DEVICE_FUNCTION = 2  # tvm::CallingConv::kDeviceKernelLaunch
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch of a device function, with so many bytes of dynamic shared memory. `operands` are numbers of the
-    kernel's parameters, or the byte offsets of its scratch buffers as negative numbers, -1 - offset."""
+    """One launch of a device function, with so many bytes of dynamic shared memory; `cluster` says how many blocks of
+    the grid run together. `operands` are numbers of the kernel's parameters, the byte offsets of its scratch buffers as
+    negative numbers, -1 - offset, or tensor maps."""
 
     function: str
     grid: tuple[int, int, int]
+    cluster: tuple[int, int, int]
     block: tuple[int, int, int]
     dynamic_bytes: int
-    operands: tuple[int, ...]
+    operands: tuple[int | TensorMap, ...]
 
 
 @dataclass
@@ -125,17 +129,18 @@ def _on_device(function: tirx.PrimFunc) -> bool:
     return int((function.attrs or {}).get("calling_conv", 0)) == _DEVICE_FUNCTION
 
 
-_AXES = {f"{what}Idx.{axis}": (what, i) for what in ("block", "thread") for i, axis in enumerate("xyz")}
+_SIZES = {"blockIdx": "grid", "clusterCtaIdx": "cluster", "threadIdx": "block"}
+_AXES = {f"{tag}.{axis}": (size, i) for tag, size in _SIZES.items() for i, axis in enumerate("xyz")}
 _DYNAMIC = "tirx.use_dyn_shared_memory"
 
 
 def _launches(host: tirx.PrimFunc) -> tuple[list[Launch], int]:
     """The launches that a host function makes, in order, and the bytes of its scratch memory."""
-    places = [(parameter, number) for number, parameter in enumerate(host.params)]
+    places: list[tuple[Any, int | TensorMap]] = [(parameter, i) for i, parameter in enumerate(host.params)]
     launches: list[Launch] = []
     scratch = 0
 
-    def place(data: Any) -> int:
+    def place(data: Any) -> int | TensorMap:
         buffer = data.args[0] if isinstance(data, ir.Call) else data
         return next(number for known, number in places if known.same_as(buffer))
 
@@ -147,6 +152,10 @@ def _launches(host: tirx.PrimFunc) -> tuple[list[Launch], int]:
                 scratch += aligned(_nbytes(statement.buffer))
             case tirx.DeclBuffer():
                 places.append((statement.buffer, place(statement.data)))
+            case tirx.Bind():
+                pass  # memory for a tensor map
+            case tirx.Evaluate() if made := read_tensor_map(statement.value, place):
+                places.append(made)
             case tirx.Evaluate() if isinstance(statement.value, ir.Call):
                 launches.append(_launch(statement.value, place))
             case _:
@@ -154,11 +163,11 @@ def _launches(host: tirx.PrimFunc) -> tuple[list[Launch], int]:
     return launches, scratch
 
 
-def _launch(call: ir.Call, place: Callable[[Any], int]) -> Launch:
+def _launch(call: ir.Call, place: Callable[[Any], int | TensorMap]) -> Launch:
     name, *rest = call.args
     tags = [str(tag) for tag in call.attrs.launch_params]
     operands, extents = rest[: len(rest) - len(tags)], [int(extent) for extent in rest[len(rest) - len(tags) :]]
-    sizes = {"block": [1, 1, 1], "thread": [1, 1, 1]}
+    sizes = {size: [1, 1, 1] for size in _SIZES.values()}
     shared = 0
     for tag, extent in zip(tags, extents, strict=True):
         if tag == _DYNAMIC:
@@ -166,8 +175,8 @@ def _launch(call: ir.Call, place: Callable[[Any], int]) -> Launch:
         else:
             what, axis = _AXES[tag]
             sizes[what][axis] = extent
-    grid, block = (tuple(sizes[what]) for what in ("block", "thread"))
-    return Launch(name.value, grid, block, shared, tuple(place(operand) for operand in operands))  # type: ignore[arg-type]
+    grid, cluster, block = (tuple(sizes[what]) for what in _SIZES.values())
+    return Launch(name.value, grid, cluster, block, shared, tuple(map(place, operands)))  # type: ignore[arg-type]
 
 
 def _nbytes(buffer: Any) -> int:

@@ -20,7 +20,7 @@ from convc.targets.cuda.cores import Tile
 from convc.targets.cuda.emitter import BufferEmitter
 from convc.targets.cuda.gemm import Gemm, Operand
 from convc.targets.cuda.operands import source, type_of
-from convc.targets.cuda.target import CudaTarget
+from convc.targets.cuda.target import ACCESS_BYTES, CudaTarget
 from convc.targets.cuda.tiling import DTYPES, Problem, tiles, uses_tensor_cores
 from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.flat import unravelled
@@ -48,45 +48,73 @@ class ImplicitGemm:
         )
 
     def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:
-        op = kernel.anchor
-        assert isinstance(op, ConvOp)
-        x, group = source(kernel, op.x), op.group.value.data
-        assert x is not None
-        rows, columns = shape_of(op.result)[0] * prod(shape_of(op.result)[2:]), shape_of(op.w)[0] // group
-        chunks = -(-shape_of(op.w)[1] // target.lanes(type_of(x))) * prod(shape_of(op.w)[2:])
-        return [vars(tile) for tile in tiles(Problem(rows, columns, group, chunks, type_of(x)), target)]
+        conv = Geometry(kernel)
+        problem = Problem(conv.rows, conv.outputs, conv.group, conv.inputs * conv.taps, conv.dtype)
+        return [vars(tile) for tile in tiles(problem, target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
         return build(lambda: _gemm(BufferEmitter(kernel), target).emit(Tile(**config)))
 
 
+class Geometry:
+    """A convolution of operands in memory as a product: its sizes, and where its results go. Channels are counted in
+    `block`s; `inputs` blocks are summed over for each of `taps`; a group has `outputs` channels, of which `columns`
+    are written with those of the layout's padding. For each result some `result_bytes` are written, and read of what
+    is added to it."""
+
+    def __init__(self, kernel: KernelOp) -> None:
+        op = kernel.anchor
+        assert isinstance(op, ConvOp)
+        x, w = source(kernel, op.x), source(kernel, op.w)
+        assert x is not None
+        assert w is not None
+        self.op, self.x, self.w = op, x, w
+        self.dtype, self.block, self.group = type_of(x), channel_block(layout_of(x)), op.group.value.data
+        self.batch, _, *self.spatial = shape_of(op.result)
+        self.image, self.window = shape_of(op.x)[2:], shape_of(op.w)[2:]
+        self.strides, self.dilations = op.strides.get_values(), op.dilations.get_values()
+        self.pads = op.pads.get_values()[: len(self.window)]
+        self.rows, self.taps = self.batch * prod(self.spatial), prod(self.window)
+        self.outputs = shape_of(op.w)[0] // self.group
+        self.columns = -(-self.outputs // self.block) * self.block
+        self.inputs, self.x_blocks = -(-shape_of(op.w)[1] // self.block), physical_shape(x)[1]
+        beside = (v for v in kernel.block.args if v not in (x, w) and shape_of(v) == shape_of(op.result))
+        self.result_bytes = ACCESS_BYTES // self.block * (1 + len(list(beside)))
+
+    def store(
+        self, emitter: BufferEmitter, at: Sequence[Any], column: Any, g: Any, lanes: int, value: Callable[[Any], Any]
+    ) -> None:
+        """Write the results of a group from a column on, at the index `at` of an image and a place in it."""
+        n, *spatial = at
+        first = g * self.outputs + column if self.group > 1 else column
+        bias = self.op.bias
+
+        def total(index: Sequence[Any]) -> Any:
+            found = value(emitter.simplify(index[1] - first))
+            return found if bias is None else found + emitter.read(bias, [index[1]])
+
+        emitter.bind_element(self.op.result, total, also=[(bias, 0)] if bias is not None else [])
+        emitter.store(lambda lane: [n, first + lane, *spatial], lanes)
+
+
 def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
-    kernel = emitter.kernel
-    op = kernel.anchor
-    assert isinstance(op, ConvOp)
-    x, w = source(kernel, op.x), source(kernel, op.w)
-    assert x is not None
-    assert w is not None
-    block, group = channel_block(layout_of(x)), op.group.value.data
-    result, window, image = shape_of(op.result), shape_of(op.w)[2:], shape_of(op.x)[2:]
-    outputs, taps = shape_of(op.w)[0] // group, prod(window)
-    inputs = -(-shape_of(op.w)[1] // block)
-    x_blocks = physical_shape(x)[1]
-    strides, pads, dilations = op.strides.get_values(), op.pads.get_values(), op.dilations.get_values()
-    rows = result[0] * prod(result[2:])
+    conv = Geometry(emitter.kernel)
+    block, strides, pads = conv.block, conv.strides, conv.pads
+    positions = (conv.batch, *conv.spatial)
 
     def place(row: Any) -> Sequence[Any]:
-        n, *spatial = unravelled(row, (result[0], *result[2:]))
-        return [T.bind(n), *(T.bind(i * s - p) for i, s, p in zip(spatial, strides, pads))]
+        n, *spatial = unravelled(row, positions)
+        return [T.bind(n), *(T.bind(i * s - p) for i, s, p in zip(spatial, strides, pads, strict=True))]
 
     def input_chunk(at: Sequence[Any], number: Any, g: Any) -> tuple[Any, list[Any]]:
         n, *corner = at
-        channels, tap = (number // taps, number % taps) if taps > 1 else (number, 0)
-        spatial = [c + k * d for c, k, d in zip(corner, unravelled(tap, window), dilations)]
+        channels, tap = (number // conv.taps, number % conv.taps) if conv.taps > 1 else (number, 0)
+        spatial = [c + k * d for c, k, d in zip(corner, unravelled(tap, conv.window), conv.dilations, strict=True)]
         inside = []
-        address = n * x_blocks + (g * inputs + channels if group > 1 else channels)
-        for axis, (i, size) in enumerate(zip(spatial, image)):
-            last = (result[2 + axis] - 1) * strides[axis] - pads[axis] + (window[axis] - 1) * dilations[axis]
+        address = n * conv.x_blocks + (g * conv.inputs + channels if conv.group > 1 else channels)
+        for axis, (i, size) in enumerate(zip(spatial, conv.image, strict=True)):
+            reach = (conv.window[axis] - 1) * conv.dilations[axis]
+            last = (conv.spatial[axis] - 1) * strides[axis] - pads[axis] + reach
             if pads[axis] > 0:
                 inside.append(i >= 0)
             if last >= size:
@@ -95,29 +123,20 @@ def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
         return address * block, inside
 
     def weight_chunk(column: Any, number: Any, g: Any) -> tuple[Any, list[Any]]:
-        return (number * (outputs * group) + (g * outputs if group > 1 else 0) + column) * block, []
-
-    bias = op.bias
+        first = g * conv.outputs if conv.group > 1 else 0
+        return (number * (conv.outputs * conv.group) + first + column) * block, []
 
     def store(row: Any, column: Any, g: Any, lanes: int, value: Callable[[Any], Any]) -> None:
-        n, *spatial = unravelled(row, (result[0], *result[2:]))
-        first = g * outputs + column if group > 1 else column
+        conv.store(emitter, unravelled(row, positions), column, g, lanes, value)
 
-        def total(index: Sequence[Any]) -> Any:
-            found = value(emitter.simplify(index[1] - first))
-            return found if bias is None else found + emitter.read(bias, [index[1]])
-
-        emitter.bind_element(op.result, total, also=[(bias, 0)] if bias is not None else [])
-        emitter.store(lambda lane: [n, first + lane, *spatial], lanes)
-
-    flat_x, flat_w = (emitter.buffers[v].view(prod(physical_shape(v))) for v in (x, w))
+    flat_x, flat_w = (emitter.buffers[v].view(prod(physical_shape(v))) for v in (conv.x, conv.w))
     return Gemm(
-        a=Operand(rows, place, input_chunk, flat_x),
-        b=Operand(outputs, lambda column: column, weight_chunk, flat_w),
-        columns=-(-outputs // block) * block,
-        chunks=inputs * taps,
-        groups=group,
-        dtype=type_of(x),
-        tensor_cores=uses_tensor_cores(type_of(x), target),
+        a=Operand(conv.rows, place, input_chunk, flat_x),
+        b=Operand(conv.outputs, lambda column: column, weight_chunk, flat_w),
+        columns=conv.columns,
+        chunks=conv.inputs * conv.taps,
+        groups=conv.group,
+        dtype=conv.dtype,
+        tensor_cores=uses_tensor_cores(conv.dtype, target),
         store=store,
     )

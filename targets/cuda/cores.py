@@ -3,7 +3,8 @@ matrix instructions of a warp, on 16-bit floats and TF32."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import tvm.script.ir_builder.tirx as T
+from tvm import tirx
 
 from convc.targets.cuda.target import ACCESS_BYTES, WARP
 from convc.targets.lets import opaque
@@ -91,7 +93,7 @@ class FmaCore:
         self._b_stage = tile.depth * _FMA_LANES * self._b_row
         self.a = T.alloc_buffer([tile.stages * self._a_stage], "float32", scope="shared.dyn")
         self.b = T.alloc_buffer([tile.stages * self._b_stage], "float32", scope="shared.dyn")
-        self._sums = _zeros(tile.part_rows * tile.part_columns)
+        self._sums = zeros(tile.part_rows * tile.part_columns)
         warp, lane = thread // WARP, thread % WARP
         warp_rows = self.row_threads // _FMA_ROWS
         self._row = T.bind(warp % warp_rows * _FMA_ROWS + lane % _FMA_ROWS)
@@ -129,7 +131,7 @@ class FmaCore:
             for i in range(self.tile.part_rows):
                 base = i * columns + j * _FMA_LANES
                 row = self._row + i * self.row_threads
-                yield row, self._columns(j), _FMA_LANES, partial(_sum, self._sums, base)
+                yield row, self._columns(j), _FMA_LANES, partial(local_sum, self._sums, base)
 
     def _columns(self, j: int) -> Any:
         """Where a group of four columns begins."""
@@ -148,12 +150,9 @@ class MmaCore:
         self._lanes = ACCESS_BYTES // np.dtype(stored).itemsize
         self.a = T.alloc_buffer([tile.stages * tile.depth * tile.rows * self._lanes], stored, scope="shared.dyn")
         self.b = T.alloc_buffer([tile.stages * tile.depth * tile.columns * self._lanes], stored, scope="shared.dyn")
-        # TVM places only those buffers that it sees an access to, and sees none in the arguments of a function.
-        with T.If(opaque(thread) < 0), T.Then():
-            for buffer in (self.a, self.b):
-                T.buffer_store(buffer, T.cast(0, stored), [0])
+        keep(thread, self.a, self.b)
         self._fragments = (tile.part_rows // _MMA_ROWS, tile.part_columns // _MMA_COLUMNS)
-        self._sums = _zeros(prod(self._fragments) * 4)
+        self._sums = zeros(prod(self._fragments) * 4)
         warp, warp_rows = thread // WARP, tile.rows // tile.part_rows
         self._lane = T.bind(thread % WARP)
         self._row = T.bind(warp % warp_rows * tile.part_rows)
@@ -198,7 +197,16 @@ class MmaCore:
                     base = (i * columns + j) * 4 + half * 2
                     row = self._row + i * _MMA_ROWS + half * 8 + self._lane // 4
                     column = self._column + j * _MMA_COLUMNS + self._lane % 4 * 2
-                    yield row, column, 2, partial(_sum, self._sums, base)
+                    yield row, column, 2, partial(local_sum, self._sums, base)
+
+
+def keep(thread: Any, *buffers: Any) -> None:
+    """Make TVM place whole buffers in shared memory: it sees no access to them in the arguments of a function."""
+    with T.If(opaque(thread) < 0), T.Then():
+        for buffer in buffers:
+            zero = T.cast(0, str(buffer.dtype))
+            for place in (0, int(buffer.shape[0]) - 1):
+                T.buffer_store(buffer, zero, [place])
 
 
 def extern(function: str, *arguments: Any) -> None:
@@ -206,11 +214,23 @@ def extern(function: str, *arguments: Any) -> None:
     T.evaluate(T.call_extern("void", function, *arguments))
 
 
-def _sum(sums: Any, base: int, lane: Any) -> Any:
+@contextmanager
+def where(conditions: Sequence[Any]) -> Iterator[None]:
+    """What is written inside is done where all conditions hold."""
+    if conditions:
+        with T.If(tirx.all(*conditions)), T.Then():
+            yield
+    else:
+        yield
+
+
+def local_sum(sums: Any, base: int, lane: Any) -> Any:
+    """One of a thread's neighbouring sums."""
     return sums[base + lane]
 
 
-def _zeros(count: int) -> Any:
+def zeros(count: int) -> Any:
+    """A thread's sums."""
     sums = T.alloc_buffer([count], "float32", scope="local")
     with T.unroll(0, count) as i:
         T.buffer_store(sums, T.float32(0), [i])

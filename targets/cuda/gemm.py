@@ -18,7 +18,7 @@ from typing import Any
 import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
-from convc.targets.cuda.cores import Core, FmaCore, MmaCore, Tile, extern
+from convc.targets.cuda.cores import Core, FmaCore, MmaCore, Tile, extern, where
 from convc.targets.cuda.target import ACCESS_BYTES
 from convc.targets.cuda.threads import BLOCK
 
@@ -196,8 +196,5 @@ class _Block:
                 inside.append(row < gemm.a.rows)
             if gemm.columns % tile.columns:
                 inside.append(column < gemm.columns)
-            if inside:
-                with T.If(tirx.all(*inside)), T.Then():
-                    store(row, column, self.group, lanes, value)
-            else:
+            with where(inside):
                 store(row, column, self.group, lanes, value)

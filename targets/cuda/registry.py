@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from convc.targets.cuda.conv import ImplicitGemm
 from convc.targets.cuda.generic import Generic
+from convc.targets.cuda.hopper import HopperGemm
 from convc.targets.cuda.injective import Injective
 from convc.targets.cuda.matmul import MatMul
 from convc.targets.cuda.ordered import Ordered
@@ -17,6 +18,7 @@ from convc.targets.cuda.window import Window
 from convc.targets.template import Template
 
 TEMPLATES: Sequence[Template[CudaTarget]] = (
+    HopperGemm(),
     ImplicitGemm(),
     TransposedGemm(),
     Window(),

@@ -134,14 +134,28 @@ def test_a_machine_without_a_driver_says_so(folder: Path) -> None:
 
 def test_too_little_memory_is_told_in_numbers(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONVC_EMULATED_MEMORY", str(64 << 20))
-    path = tmp_path / "large.convc"
-    shutil.copytree(folder, path)
-    manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").unlink()
+    manifest = json.loads((folder / "manifest.json").read_text())
     manifest["variants"][0]["arena_bytes"] = 1 << 30
-    write_manifest(path, {key: value for key, value in manifest.items() if key not in ("files", "digest")})
+    path = with_manifest(folder, manifest, tmp_path / "large.convc")
     with pytest.raises(ArtifactError, match=r"it needs 1024 MiB of the GPU's memory, \d+ MiB are free"):
         load_emulated(path)
+
+
+def test_a_tensor_map_that_leaves_its_operand_is_refused(folder: Path, tmp_path: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    launch = next(iter(manifest["kernels"].values()))["launches"][0]
+    launch["operands"][0] = {"operand": 0, "shape": [1 << 27], "strides": [], "box": [2], "steps": [1]}
+    path = with_manifest(folder, manifest, tmp_path / "map.convc")
+    with pytest.raises(ArtifactError, match=r"cannot load .*: a tensor map reaches over 1073741824 bytes"):
+        load_emulated(path)
+
+
+def with_manifest(folder: Path, manifest: dict[str, Any], path: Path) -> Path:
+    """A copy of an artifact with another manifest."""
+    shutil.copytree(folder, path)
+    (path / "manifest.json").unlink()
+    write_manifest(path, {key: value for key, value in manifest.items() if key not in ("files", "digest")})
+    return path
 
 
 def test_code_for_another_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,6 +181,7 @@ def _in_process(path: Path) -> Call:
 
 
 def _on_software_device(function: Any, target: CudaTarget, path: Path, indexed_arrays: bool) -> Call:
+    from convc.runtime.cuda.launch import Launch, memory_of
     from convc.targets.cuda.codegen import generate
     from convc.targets.cuda.compiler import DEVICE_HEADERS, compile_cuda
     from convc.targets.cuda.emulator.build import emulated_kernels
@@ -187,22 +189,25 @@ def _on_software_device(function: Any, target: CudaTarget, path: Path, indexed_a
 
     code = generate("kernel", function, target)
     source = source_of([code])
-    for name, taken in compile_cuda(source, target.arch, code.functions).resources.items():
+    resources = compile_cuda(source, target.arch, code.functions).resources
+    for name, taken in resources.items():
         assert not taken.spilled_bytes, f"{name} does not fit into registers: {taken}"
         assert indexed_arrays or not taken.stack_bytes, f"{name} has arrays that are no registers: {taken}"
     emulated_kernels(source, code.functions, path, DEVICE_HEADERS)
+    launches = json.loads(json.dumps(code.describe(resources)["launches"]))
 
     def call(images: Sequence[Image], threads: int) -> None:
         context = _software_device()
         module = context.module(path.read_bytes())
         addresses = [context.memory(image.bytes.nbytes) for image in images]
         scratch = context.memory(code.scratch_bytes)
+        places = [(a + GUARD, image.nbytes) for a, image in zip(addresses, images, strict=True)]
         for image, address in zip(images, addresses, strict=True):
             context.upload(address, image.bytes.ctypes.data, image.bytes.nbytes)
-        for launch in code.launches:
-            operands = [addresses[i] + GUARD if i >= 0 else scratch - 1 - i for i in launch.operands]
-            made = context.function(module, launch.function, launch.dynamic_bytes)
-            context.launch(made, launch.grid, launch.block, launch.dynamic_bytes, operands)
+        for launch in launches:
+            made = context.function(module, launch["function"], launch["dynamic_bytes"])
+            memory = partial(memory_of, places, (scratch, scratch + code.scratch_bytes))
+            context.launch(Launch(context, made, launch, memory))
         for image, address in zip(images, addresses, strict=True):
             context.download(image.bytes.ctypes.data, address, image.bytes.nbytes)
         context.close()

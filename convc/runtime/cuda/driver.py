@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_void_p, pointer
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convc.runtime.cuda.launch import Launch
 
 _NAME = "libcuda.so.1"
 
@@ -26,6 +29,7 @@ _MULTIPROCESSOR_SHARED_BYTES = 81
 _BLOCK_SHARED_BYTES = 97
 # CUfunction_attribute
 _DYNAMIC_SHARED_BYTES = 8
+_CLUSTER_DIMENSION = 4  # CUlaunchAttributeID
 _CAPTURE_THREAD_LOCAL = 1  # other threads' calls do not spoil a capture
 _STREAM_NON_BLOCKING = 1
 
@@ -118,6 +122,21 @@ class Driver:
         return value.value
 
 
+class _Attribute(ctypes.Structure):
+    """CUlaunchAttribute."""
+
+    _fields_ = (("id", c_int), ("padding", c_int), ("value", c_uint * 16))
+
+
+class _Configuration(ctypes.Structure):
+    """CUlaunchConfig."""
+
+    _fields_ = (
+        *(("grid", c_uint * 3), ("block", c_uint * 3), ("dynamic_bytes", c_uint)),
+        *(("stream", c_void_p), ("attributes", POINTER(_Attribute)), ("count", c_uint)),
+    )
+
+
 class Context:
     """The GPU's primary context, which a process shares with everything else in it that uses the GPU, and a stream.
 
@@ -185,15 +204,14 @@ class Context:
         """Wait for all that the GPU was given by this process."""
         self.driver.call("cuCtxSynchronize")
 
-    def launch(
-        self, function: c_void_p, grid: Sequence[int], block: Sequence[int], dynamic_bytes: int, operands: Sequence[int]
-    ) -> None:
-        """Give the stream a kernel, its operands addresses."""
-        values = (c_void_p * len(operands))(*operands)
-        size = ctypes.sizeof(c_void_p)
-        pointers = (c_void_p * len(operands))(*(ctypes.addressof(values) + i * size for i in range(len(operands))))
-        sizes = (*map(c_uint, (*grid, *block)), c_uint(dynamic_bytes))
-        self.driver.call("cuLaunchKernel", function, *sizes, self.stream, pointers, None)
+    def launch(self, launch: Launch) -> None:
+        """Give the stream a kernel."""
+        cluster = _Attribute(_CLUSTER_DIMENSION, 0, (c_uint * 16)(*launch.cluster))
+        configuration = _Configuration(
+            *(launch.grid, launch.block, launch.dynamic_bytes, self.stream, pointer(cluster)),
+            int(prod(launch.cluster) > 1),
+        )
+        self.driver.call("cuLaunchKernelEx", byref(configuration), launch.function, launch.parameters, None)
 
     def begin_capture(self) -> None:
         """From now on record what the stream is given instead of doing it."""

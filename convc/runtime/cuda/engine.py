@@ -8,7 +8,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from ctypes import c_void_p
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -20,21 +20,13 @@ from convc.artifact.manifest import KERNELS, WEIGHTS, ArtifactError
 from convc.runtime.arrays import aligned_empty, dtype_named, usable
 from convc.runtime.cuda.dlpack import DeviceArray, device_array, on_device
 from convc.runtime.cuda.driver import Allocation, Context, CudaError, Driver
+from convc.runtime.cuda.launch import Launch, memory_of
 from convc.runtime.weights import read_weights
 
 _ALIGNMENT = 256
 """What vector accesses and tensor maps may ask of an address."""
 _GRAPHS = 8
 """Sets of addresses of inputs whose graphs are kept."""
-
-
-@dataclass(frozen=True)
-class _Launch:
-    function: c_void_p
-    grid: tuple[int, ...]
-    block: tuple[int, ...]
-    dynamic_bytes: int
-    operands: tuple[int, ...]
 
 
 class CudaEngine:
@@ -78,9 +70,9 @@ class CudaEngine:
             raise CudaError(f"it needs {needed >> 20} MiB of the GPU's memory, {free >> 20} MiB are free") from None
         regions = {}
         for name, size in sizes.items():
-            regions[name] = base
+            regions[name] = (base, base + _aligned(size))
             base += _aligned(size)
-        context.upload(regions["weight"], weights.ctypes.data, weights.nbytes)
+        context.upload(regions["weight"][0], weights.ctypes.data, weights.nbytes)
         context.synchronise()
         functions = {
             launch["function"]: context.function(module, launch["function"], launch["dynamic_bytes"])
@@ -124,14 +116,15 @@ class _Variant:
         variant: Mapping[str, Any],
         kernels: Mapping[str, Any],
         functions: Mapping[str, c_void_p],
-        regions: Mapping[str, int],
+        regions: Mapping[str, tuple[int, int]],
         pinned: int,
     ) -> None:
         self._context, self._kernels, self._functions, self._regions = context, kernels, functions, regions
         self._steps: list[Mapping[str, Any]] = variant["steps"]
-        self._inputs = _Staged(variant["inputs"], regions["input"], pinned)
-        self._outputs = _Staged(variant["outputs"], regions["output"], pinned + self._inputs.nbytes)
+        self._inputs = _Staged(variant["inputs"], regions["input"][0], pinned)
+        self._outputs = _Staged(variant["outputs"], regions["output"][0], pinned + self._inputs.nbytes)
         self._graphs: OrderedDict[tuple[int, ...], c_void_p] = OrderedDict()
+        self._graph(tuple(self._inputs.addresses))
 
     def run(self, inputs: Sequence[np.ndarray | DeviceArray]) -> list[Any]:
         addresses = self._upload(inputs)
@@ -175,32 +168,24 @@ class _Variant:
         self._graphs.move_to_end(inputs)
         return self._graphs[inputs]
 
-    def _launches(self, inputs: Sequence[int]) -> list[list[_Launch]]:
+    def _launches(self, inputs: Sequence[int]) -> list[list[Launch]]:
         """The launches of each step, with its inputs at some addresses."""
-        regions, bases = self._regions, {"input": inputs, "output": self._outputs.addresses}
+        regions = self._regions
+        bases = {"input": self._inputs.extents(inputs), "output": self._outputs.extents(self._outputs.addresses)}
         steps = []
         for step in self._steps:
-            operands = [
-                (bases[space][number] if space in bases else regions[space]) + offset
-                for space, number, offset in step["places"]
-            ]
-            steps.append(
-                [
-                    _Launch(
-                        self._functions[launch["function"]],
-                        tuple(launch["grid"]),
-                        tuple(launch["block"]),
-                        launch["dynamic_bytes"],
-                        tuple(operands[i] if i >= 0 else regions["scratch"] - 1 - i for i in launch["operands"]),
-                    )
-                    for launch in self._kernels[step["kernel"]]["launches"]
-                ]
-            )
+            places = []
+            for space, number, offset in step["places"]:
+                begin, end = bases[space][number] if space in bases else regions[space]
+                places.append((begin + offset, end - begin - offset))
+            memory = partial(memory_of, places, regions["scratch"])
+            launches = self._kernels[step["kernel"]]["launches"]
+            steps.append([Launch(self._context, self._functions[each["function"]], each, memory) for each in launches])
         return steps
 
-    def _issue(self, step: Sequence[_Launch]) -> None:
+    def _issue(self, step: Sequence[Launch]) -> None:
         for launch in step:
-            self._context.launch(launch.function, launch.grid, launch.block, launch.dynamic_bytes, launch.operands)
+            self._context.launch(launch)
 
 
 class _Staged:
@@ -215,6 +200,11 @@ class _Staged:
             self.addresses.append(device + self.nbytes)
             self._pinned.append(pinned + self.nbytes)
             self.nbytes += _aligned(_nbytes(tensor))
+
+    def extents(self, addresses: Sequence[int]) -> list[tuple[int, int]]:
+        """Where the tensors begin and end, if they lie at these addresses."""
+        sizes = (prod(shape) * dtype.itemsize for shape, dtype in self._tensors)
+        return [(address, address + size) for address, size in zip(addresses, sizes, strict=True)]
 
     def upload(self, context: Context, number: int, array: np.ndarray) -> int:
         """Copy an array to its place, in the order of the stream; the place's address."""

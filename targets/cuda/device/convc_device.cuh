@@ -268,6 +268,9 @@ __device__ __forceinline__ unsigned long long convc_wgmma_descriptor(const void 
            (unsigned long long)(stride >> 4) << 32 | mode << 62;
 }
 
+__device__ __forceinline__ void convc_store_f32x4(void *place, const float *v) {
+    *(float4 *)place = make_float4(v[0], v[1], v[2], v[3]);
+}
 // Rounded numbers in one store; the place is as aligned as it is wide.
 __device__ __forceinline__ void convc_store_f16x2(void *place, float a, float b) {
     *(unsigned *)place = convc_pack_f16x2(a, b);

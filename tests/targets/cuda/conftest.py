@@ -5,12 +5,21 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from xdsl.ir import SSAValue
 
+from convc.ir.data import CastOp
+from convc.ir.dtypes import from_numpy
+from convc.ir.elementwise import ElementwiseOp
+from convc.ir.functions import Fn
+from convc.ir.kernel import KernelOp
+from convc.ir.layout import chunked_weight
+from convc.ir.windows import ConvOp
 from convc.targets.cuda.compiler import DEVICE_HEADERS, Resources, compile_cuda, compiler_version
 from convc.targets.cuda.emulator.build import emulated_driver, emulated_kernels
 from convc.targets.toolchain import ToolchainError
@@ -188,3 +197,41 @@ def machine_code(capfd: pytest.CaptureFixture[str]) -> Callable[[str, str, str],
         return resources
 
     return compiled
+
+
+@pytest.fixture(scope="session")
+def conv(build_kernel: Callable[..., KernelOp]) -> Callable[..., KernelOp]:
+    """`conv(x, outputs, window, dtype="float32", group=1, **geometry)`: a kernel of a convolution, its bias, a residual
+    sum and a ReLU, on tensors in blocked layouts; those of a narrower type are converted."""
+    return partial(_conv, build_kernel)
+
+
+def _conv(
+    build_kernel: Callable[..., KernelOp],
+    x: Sequence[int],
+    outputs: int,
+    window: Sequence[int],
+    *,
+    dtype: str = "float32",
+    group: int = 1,
+    **geometry: Any,
+) -> KernelOp:
+    rank, block = len(x), 4 if dtype == "float32" else 8
+    layout = "NC" + "DHW"[5 - rank :] + f"{block}c"
+    weight = ((outputs, x[1] // group, *window), dtype, str(chunked_weight(rank, block)))
+
+    def sums(x: SSAValue, w: SSAValue, b: SSAValue) -> SSAValue:
+        return ConvOp(x, w, b, group=group, **geometry).result
+
+    def wide(value: SSAValue) -> SSAValue:
+        return value if dtype == "float32" else CastOp(value, from_numpy("float32")).result
+
+    def body(x: SSAValue, w: SSAValue, b: SSAValue, r: SSAValue) -> SSAValue:
+        total = ElementwiseOp(Fn.ADD, sums(wide(x), wide(w), b), wide(r)).result
+        result = ElementwiseOp(Fn.RELU, total).result
+        return result if dtype == "float32" else CastOp(result, from_numpy(dtype)).result
+
+    probe = build_kernel([(x, "float32"), (weight[0], "float32"), ((outputs,), "float32")], sums)
+    shape = probe.outputs[0].type.get_shape()
+    operands = [(x, dtype, layout), weight, ((outputs,), "float32", f"O{block}o"), (shape, dtype, layout)]
+    return build_kernel(operands, body, layout)

@@ -4,39 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from convc.ir.data import CastOp
-from convc.ir.dtypes import from_numpy
-from convc.ir.elementwise import ElementwiseOp
-from convc.ir.functions import Fn
-from convc.ir.layout import chunked_weight
-from convc.ir.windows import ConvOp
 from convc.targets.cuda.conv import ImplicitGemm
 from convc.targets.cuda.target import parse_cuda
 
 SM_90 = "cuda:sm_90a"
-
-
-def conv(build_kernel, x, outputs, window, *, dtype="float32", group=1, **geometry):
-    """A kernel of a convolution, its bias, a residual sum and a ReLU; tensors of a narrower type are converted."""
-    rank, block = len(x), 4 if dtype == "float32" else 8
-    layout = "NC" + "DHW"[5 - rank :] + f"{block}c"
-    weight = ((outputs, x[1] // group, *window), dtype, str(chunked_weight(rank, block)))
-
-    def sums(x, w, b):
-        return ConvOp(x, w, b, group=group, **geometry).result
-
-    def wide(value):
-        return value if dtype == "float32" else CastOp(value, from_numpy("float32")).result
-
-    def body(x, w, b, r):
-        total = ElementwiseOp(Fn.ADD, sums(wide(x), wide(w), b), wide(r)).result
-        result = ElementwiseOp(Fn.RELU, total).result
-        return result if dtype == "float32" else CastOp(result, from_numpy(dtype)).result
-
-    probe = build_kernel([(x, "float32"), (weight[0], "float32"), ((outputs,), "float32")], sums)
-    shape = probe.outputs[0].type.get_shape()
-    operands = [(x, dtype, layout), weight, ((outputs,), "float32", f"O{block}o"), (shape, dtype, layout)]
-    return build_kernel(operands, body, layout)
 
 
 SHAPES = {
@@ -60,27 +31,27 @@ TOLERANCES = {"float32": 1e-5, "float16": 1e-3, "bfloat16": 8e-3, "tf32": 2e-3}
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("name", SHAPES)
-def test_shapes(name, dtype, build_kernel, check):
+def test_shapes(name, dtype, conv, check):
     x, outputs, window, rest = SHAPES[name]
-    kernel = conv(build_kernel, x, outputs, window, dtype=dtype, **rest)
+    kernel = conv(x, outputs, window, dtype=dtype, **rest)
     check(kernel, ImplicitGemm(), target=SM_90, tolerance=TOLERANCES[dtype])
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "tf32"])
 @pytest.mark.parametrize("name", ["3x3", "odd channels"])
-def test_other_types(name, dtype, build_kernel, check):
+def test_other_types(name, dtype, conv, check):
     x, outputs, window, rest = SHAPES[name]
     stored = "float32" if dtype == "tf32" else dtype
-    kernel = conv(build_kernel, x, outputs, window, dtype=stored, **rest)
+    kernel = conv(x, outputs, window, dtype=stored, **rest)
     target = SM_90 + "+tf32" if dtype == "tf32" else SM_90
     check(kernel, ImplicitGemm(), target=target, tolerance=TOLERANCES[dtype])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("number", range(5))
-def test_tiles(number, dtype, build_kernel, check):
+def test_tiles(number, dtype, conv, check):
     """Every so-many-th tile of a problem, those with split sums among them."""
-    kernel = conv(build_kernel, (1, 64, 12, 11), 72, (3, 3), dtype=dtype, pads=(1, 1, 1, 1))
+    kernel = conv((1, 64, 12, 11), 72, (3, 3), dtype=dtype, pads=(1, 1, 1, 1))
     candidates = ImplicitGemm().candidates(kernel, parse_cuda(SM_90))
     config = candidates[number * len(candidates) // 5]
     check(kernel, ImplicitGemm(), target=SM_90, config=config, tolerance=TOLERANCES[dtype])
