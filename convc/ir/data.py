@@ -221,8 +221,6 @@ class PadOp(TensorOp):
             left = size + min(before, 0) + min(after, 0)
             if self.mode.data is not PadMode.CONSTANT and max(before, after) > 0 and left == 0:
                 raise ValueError(f"expected elements to pad with, got {shape}")
-            if self.mode.data is PadMode.REFLECT and max(before, after) > max(left - 1, 0):
-                raise ValueError(f"expected reflected pads below the {left} elements of their axis, got {pads}")
         return result
 
 
