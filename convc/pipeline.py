@@ -80,8 +80,9 @@ _STORAGE = {"fp16": "float16", "bf16": "bfloat16"}
 
 @dataclass
 class Build:
-    """One build. `precision` is `--precision`. `threads` is what the artifact runs on unless told otherwise; `accept`
-    is given the finished folder before it gets its name, and may raise; `times` are the seconds that each phase took.
+    """One build. `precision` is `--precision`. `threads` is what the artifact runs on unless told otherwise;
+    `on_module` is given the module after each phase, and may change it and the weights in its context; `accept` is
+    given the finished folder before it gets its name, and may raise; `times` are the seconds that each phase took.
     Kernels are computed as was `measured` to be fastest on so many threads, if `database` (None: the user's) or what
     convc ships knows of them."""
 
@@ -91,6 +92,7 @@ class Build:
     threads: int | None = None
     dump: Path | None = None
     on_phase: Callable[[str], None] = lambda phase: None
+    on_module: Callable[[str, ModuleOp, CompilerContext], None] = lambda phase, module, context: None
     accept: Callable[[Path], None] | None = None
     measured: bool = True
     database: Path | None = None
@@ -152,6 +154,7 @@ class Build:
             with self._phase(phase):
                 pipeline(passes).apply(context, module)
                 module.verify()
+                self.on_module(phase, module, context)
                 self._dump(phase, module, context)
         return module, context
 
