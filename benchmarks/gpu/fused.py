@@ -18,6 +18,8 @@ from gpu.network import Graph, Node
 def fused(graph: Graph) -> tuple[dict[str, Any], int]:
     """The graph with its convolutions so fused, and how many are."""
     nodes: Mapping[str, Node] = {node["output"]: node for node in graph["nodes"]}
+    shapes = {value["value"]: value["shape"] for value in graph["inputs"]}
+    shapes |= {name: node["shape"] for name, node in nodes.items()}  # cuDNN adds without broadcasting
     uses = Counter(name for node in graph["nodes"] for name in node["inputs"])
     uses.update(entry["value"] for entry in graph["outputs"])
     replaced: dict[str, Node] = {}
@@ -36,7 +38,7 @@ def fused(graph: Graph) -> tuple[dict[str, Any], int]:
         elif before is not None and _is(before, "add"):
             for name, other in (before["inputs"], before["inputs"][::-1]):
                 conv = alone(name)
-                if conv is not None and _fusible(conv) and _full(other, node, nodes, graph):
+                if conv is not None and _fusible(conv) and shapes[name] == shapes[other]:
                     replaced[node["output"]] = _fuse(node, conv, other)
                     gone |= {before["output"], name}
                     break
@@ -53,12 +55,6 @@ def _fusible(node: Node) -> bool:
         return False
     pads = node["attributes"]["pads"]
     return len(pads) == 4 and pads[:2] == pads[2:]
-
-
-def _full(name: str, result: Node, nodes: Mapping[str, Node], graph: Graph) -> bool:
-    """Whether a value has the result's shape: cuDNN adds without broadcasting."""
-    shapes = {entry["value"]: entry["shape"] for entry in graph["inputs"]}
-    return (nodes[name]["shape"] if name in nodes else shapes[name]) == result["shape"]
 
 
 def _fuse(node: Node, conv: Node, *addend: str) -> Node:

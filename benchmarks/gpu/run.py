@@ -27,16 +27,9 @@ from gpu import report
 from gpu.device import Cuda, Device
 from gpu.engines import PEERS, Case, Engine, convc_engine, one_line
 from gpu.rates import Rates, kernel_table, measure
-from gpu.weights import graph_weights, write_weights
+from gpu.weights import graph_weights, restore
 
 PACK = Path(__file__).resolve().parent
-
-
-def restore(artifact: Path, weights: Mapping[str, np.ndarray]) -> None:
-    """Make the weight file of an artifact that travelled without."""
-    how = json.loads(artifact.with_suffix(".json").read_text())
-    with np.load(artifact.with_suffix(".npz")) as carried:
-        write_weights(artifact, how["layout"], how["bytes"], weights, carried)
 
 
 def run_case(

@@ -6,6 +6,7 @@ JSON. An artifact's digests tell whether what is made here is what was built wit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
@@ -74,3 +75,10 @@ def write_weights(
             raise KeyError(f"{artifact}: nothing says how {name} is made")
         tensors[name] = (offset, array)
     write_tensors(artifact / WEIGHTS, tensors, size)
+
+
+def restore(artifact: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Make the weight file of an artifact that travelled without, as what travelled beside it says."""
+    how = json.loads(artifact.with_suffix(".json").read_text())
+    with np.load(artifact.with_suffix(".npz")) as carried:
+        write_weights(artifact, how["layout"], how["bytes"], weights, carried)

@@ -1,0 +1,49 @@
+"""Tables of the benchmark of GPUs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from gpu import report
+
+ENGINES = ["convc", "torch", "torch.compile"]
+
+
+def row(batch: int, **engines: dict[str, Any]) -> dict[str, Any]:
+    return {"model": "net", "precision": "fp16", "batch": batch, "engines": engines, "kernels": []}
+
+
+CONVC = {"error": 2e-4, "median_ms": 0.5, "convc_ratio": 1.0}
+ROWS = [
+    row(1, convc=CONVC, torch={"error": 1e-3, "median_ms": 2.0, "convc_ratio": 0.25}),
+    row(8, convc=CONVC, torch={"median_ms": 0.5, "error": 0.0, "convc_ratio": 1.0}),
+]
+
+
+def test_engines_that_failed_leave_the_means() -> None:
+    rows = [*ROWS, row(32, convc={"failed": "no memory"}, torch={"error": 0.0, "median_ms": 9.0})]
+    _, _, *lines = report.times(rows, ENGINES).splitlines()
+    assert lines == [
+        "| net | fp16 | 1 | 2e-04 | 0.500 | 0.25 | - |",
+        "| net | fp16 | 8 | 2e-04 | 0.500 | 1.00 | - |",
+        "| net | fp16 | 32 | - | - | - | - |",
+        "| **geometric mean** |  |  |  |  | 0.50 | - |",
+    ]
+    assert report.failures(rows) == ["net fp16 x32: convc: no memory"]
+    assert report.progress(rows[-1]) == "net fp16 x32: ms: torch 9.000\nnet fp16 x32: convc: no memory"
+
+
+def test_the_slowest_kernels_come_with_their_share() -> None:
+    step = {"name": "c", "template": "conv", "gbytes": 100.0, "tflops": 5.0, "bound": "memory", "share": 0.5}
+    _, _, *lines = report.kernels([step | {"us": float(us)} for us in range(20, 0, -1)]).splitlines()
+    assert len(lines) == 12
+    assert lines[0] == "| c | conv | 20.0 | 10% | 100 | 5.0 | memory | 50% |"
+
+
+def test_the_plot_shows_every_case(tmp_path) -> None:
+    pytest.importorskip("matplotlib", reason="the plot is an extra")
+    path = tmp_path / "plot.svg"
+    report.plot(ROWS, ENGINES, path)
+    text = path.read_text()
+    assert all(f"<!-- {word} -->" in text for word in ("net fp16 x1", "net fp16 x8", "4.00", "1.00", "torch"))
