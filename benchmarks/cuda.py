@@ -7,8 +7,8 @@ one, but no compiler and no network: convc's run-time and a script, which need n
     there: tar xzf OUT.tar.gz && python OUT/run.py
 
 Writes the folder OUT and OUT.tar.gz, of at most 60 MB. The batches of a model in one precision are variants of one
-artifact, and share its weights. Large weights do not travel: both machines draw the same numbers, as large as the
-model's own, from a seed, and the digests in the artifact's manifest tell that they are the same.
+artifact, and share its weights. Large weights do not travel: both machines draw the same numbers, about as large as
+the model's own, from a seed, and the digests in the artifact's manifest tell that they are the same.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,7 @@ class ModelPack:
         store = WeightStore()
         for name, array in context.weights.items():
             if array.dtype == np.float32 and array.size >= DRAWN_ELEMENTS:
-                rms = float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
-                how = {"seed": zlib.crc32(name.encode()), "shape": list(array.shape), "rms": rms}
+                how = {"seed": zlib.crc32(name.encode()), "shape": list(array.shape), "rms": _rms(array)}
                 if self.drawings.setdefault(name, how) != how:
                     raise PackError(f"{self.path}: the weight {name} is another at batch {batch}")
                 store.add(drawn(**how), name)
@@ -97,6 +97,13 @@ class ModelPack:
                     raise PackError(f"{self.path}: the weight {name} is another at batch {batch}")
                 store.add(array, name)
         context.weights = store
+
+
+def _rms(weight: np.ndarray) -> float:
+    """The root mean square to draw a weight with: its own, but no more than keeps activations from growing from layer
+    to layer (He et al., ICCV 2015, eq. 10). fp16 overflows where factors that no training fitted do more than that."""
+    own = float(np.sqrt(np.mean(np.square(weight, dtype=np.float64))))
+    return min(own, (2 / prod(weight.shape[1:])) ** 0.5)
 
 
 def _declared(path: Path, shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:

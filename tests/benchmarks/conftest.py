@@ -55,17 +55,24 @@ def residual() -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="session")
-def model(residual: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "residual.onnx"
-    onnx.save(residual, path)
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two convolutions: of the second the benchmark draws the weight."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w0", "b0"], ["c"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Conv", ["r", "w1", "b1"], ["y"]),
+    ]
+    shapes = {"w0": (24, 3, 3, 3), "b0": (24,), "w1": (24, 24, 3, 3), "b1": (24,)}
+    path = tmp_path_factory.mktemp("model") / "small.onnx"
+    onnx.save(make(nodes, [1, 3, 9, 11], shapes), path)
     return path
 
 
 @pytest.fixture(scope="session")
 def packed(model: Path) -> Path:
-    """A pack of batches 1 and 2, in fp16 and fp32."""
+    """A pack of batches 1 and 2 in fp16."""
     import cuda
 
     output = model.parent / "pack"
-    cuda.pack(output, {model: {}}, batches=[1, 2])
+    cuda.pack(output, {model: {}}, batches=[1, 2], precisions=["fp16"])
     return output

@@ -66,6 +66,15 @@ def test_every_kernel_has_a_time(executable, inputs, expected) -> None:
     assert_close(executable.run(inputs), expected)
 
 
+def test_runs_on_several_inputs_are_timed_together(executable, inputs, expected) -> None:
+    feeds = [[on_gpu(executable, array * scale) for array in inputs.values()] for scale in (3, 2, 1)]
+    engine = executable._engine
+    assert engine.elapsed(0, feeds) > 0
+    place = engine._variants[0]._outputs
+    outputs = place.download(engine._context)
+    assert_close(dict(zip(("features", "flat"), outputs, strict=True)), expected)  # of the last
+
+
 class Foreign:
     """What another library's tensor in the GPU's memory shows of itself."""
 
