@@ -122,7 +122,8 @@ def graphed(case: Case) -> Engine:
 
 def compiled(case: Case) -> Engine:
     """torch.compile's kernels, the best of its search, in a CUDA graph as all others: its own would copy inputs."""
-    module = torch.compile(case.module(), mode="max-autotune-no-cudagraphs")
+    torch.compiler.reset()  # of the cases before, nothing is needed any more
+    module = torch.compile(case.module(), mode="max-autotune-no-cudagraphs", dynamic=False)
     return _torch_engine(case, case.device.graphed(_called(case, module), len(case.feeds)))
 
 
@@ -137,9 +138,9 @@ def cudnn_fused(case: Case) -> Engine:
 
 PEERS: Mapping[str, Callable[[Case], Engine]] = {
     "torch": eager,
-    "torch graph": graphed,
+    "torch-graph": graphed,
     "torch.compile": compiled,
-    "cudnn fused": cudnn_fused,
+    "cudnn-fused": cudnn_fused,
 }
 
 

@@ -17,7 +17,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     """The whole report."""
     rows, engines = results["rows"], results["engines"]
     machine = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
-    parts = [machine, times(rows, engines), rates(results["rates"]), *failures(rows)]
+    parts = [machine, times(rows, engines), rates(results["rates"]), *failures(rows), *results["stopped"]]
     for row in rows:
         if row["kernels"]:
             parts += [f"### {_title(row)}: kernels", kernels(row["kernels"])]

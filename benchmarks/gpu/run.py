@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
 """Time the networks of a pack beside torch's engines on this machine's GPU; needs numpy and torch.
 
-    python run.py [-o results] [--models resnet50] [--batch 1,32] [--precision fp16] [--engines torch,cudnn fused]
+    python run.py [-o results] [--models resnet50] [--batch 1,32] [--precision fp16] [--engines torch,cudnn-fused]
 
 For each model, precision and batch: convc's outputs are compared with torch's in fp32, and then the engines take turns,
 A B A B, over four sets of inputs; times are medians by the device's clock, ratios medians of the ratios of each round.
-An engine that fails, or is wrong, is told in a line. Writes results.json after each case, then results.md and
-results.svg.
+An engine that fails, or is wrong, is told in a line. Each model has a process in each precision. Writes results.json
+after each of them, then results.md and results.svg.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +124,27 @@ def _load(
         return error
 
 
+def run_apart(pack: Path, wanted: Callable[[str, str], bool], options: Sequence[str], output: Path) -> dict[str, Any]:
+    """The results of a process for each model and precision: what a kernel does to the GPU's memory ends with it."""
+    contents = json.loads((pack / "pack.json").read_text())
+    results: dict[str, Any] = {"machine": {}, "engines": [], "rates": {}, "rows": [], "stopped": []}
+    for model, precision in product([entry["name"] for entry in contents["models"]], contents["precisions"]):
+        if not wanted(model, precision):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder) / "part.json"
+            command = [sys.executable, str(pack / "run.py"), "--one-process", "-o", str(part)]
+            code = subprocess.run([*command, "--models", model, "--precision", precision, *options]).returncode
+            found = json.loads(part.read_text()) if part.exists() else {"rows": [], "rates": {}}
+        results |= {key: found[key] for key in ("machine", "engines") if key in found}
+        results["rates"] |= found["rates"]
+        results["rows"] += found["rows"]
+        if code:
+            results["stopped"].append(f"{model} {precision}: its process ended with status {code}")
+        output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=Path("results"), help="without suffix (default results)")
@@ -129,24 +153,30 @@ def main() -> None:
     parser.add_argument("--batch", type=_names, help="at these batch sizes only")
     parser.add_argument("--engines", type=_names, default=list(PEERS), help=f"beside convc (default {','.join(PEERS)})")
     parser.add_argument("--seconds", type=float, default=3.0, help="about how long to measure each (default 3)")
+    parser.add_argument("--one-process", action="store_true", help="run here, and write no report")
     arguments = parser.parse_args()
     if unknown := set(arguments.engines) - set(PEERS):
         sys.exit(f"unknown engine {min(unknown)}; known: {', '.join(PEERS)}")
 
-    def wanted(model: str, precision: str, batch: int) -> bool:
-        asked = ((arguments.models, model), (arguments.precision, precision), (arguments.batch, str(batch)))
-        return all(names is None or name in names for names, name in asked)
+    def wanted(model: str, precision: str, batch: int | None = None) -> bool:
+        asked = ((arguments.models, model), (arguments.precision, precision), (arguments.batch, batch))
+        return all(not names or name is None or str(name) in names for names, name in asked)
 
     def on_row(results: dict[str, Any]) -> None:
-        arguments.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+        arguments.output.write_text(json.dumps(results) + "\n")
         print(report.progress(results["rows"][-1]), flush=True)
 
     try:
         device = Cuda()
     except RuntimeError as error:
         sys.exit(str(error))
-    peers = {name: PEERS[name] for name in arguments.engines}
-    results = run_pack(PACK, device, wanted, peers, arguments.seconds, on_row)
+    if arguments.one_process:
+        peers = {name: PEERS[name] for name in arguments.engines}
+        run_pack(PACK, device, wanted, peers, arguments.seconds, on_row)
+        return
+    options = ["--engines", ",".join(arguments.engines), "--seconds", str(arguments.seconds)]
+    options += ["--batch", ",".join(arguments.batch)] if arguments.batch else []
+    results = run_apart(PACK, wanted, options, arguments.output)
     text = report.markdown(results)
     arguments.output.with_suffix(".md").write_text(text)
     print(text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +31,7 @@ from gpu import network, report  # noqa: E402
 from gpu.engines import Case, Engine, eager, graphed  # noqa: E402
 from gpu.fused import fused  # noqa: E402
 from gpu.rates import Rates, kernel_table, measure  # noqa: E402
-from gpu.run import run_case, run_pack  # noqa: E402
+from gpu.run import run_apart, run_case, run_pack  # noqa: E402
 from graphs import graph_of  # noqa: E402
 
 SIMPLIFY = dict(phases(3, parse_target("cuda:sm_90a")))["simplify"]
@@ -255,7 +257,7 @@ def wrong(case: Case) -> Engine:
 def test_a_pack_is_run_from_end_to_end(packed, monkeypatch) -> None:
     monkeypatch.setattr("convc.bench.WARM_UP_SECONDS", 0.0)
     seen: list[int] = []
-    peers = {"torch": eager, "torch graph": graphed, "broken": broken, "wrong": wrong}
+    peers = {"torch": eager, "torch-graph": graphed, "broken": broken, "wrong": wrong}
     results = run_pack(
         *(packed, Host(), lambda model, precision, batch: batch > 1, peers, 1e-9),
         *(lambda results: seen.append(len(results["rows"])), lambda precision, device: Rates(10.0, 0.1)),
@@ -264,7 +266,7 @@ def test_a_pack_is_run_from_end_to_end(packed, monkeypatch) -> None:
     (row,) = results["rows"]
     assert (row["model"], row["precision"], row["batch"]) == ("small", "fp16", 2)
     engines = row["engines"]
-    for name in ("convc", "torch", "torch graph"):
+    for name in ("convc", "torch", "torch-graph"):
         assert engines[name]["error"] <= 1e-2
         assert engines[name]["median_ms"] > 0
         assert engines[name]["convc_ratio"] > 0
@@ -273,9 +275,42 @@ def test_a_pack_is_run_from_end_to_end(packed, monkeypatch) -> None:
     assert engines["wrong"]["failed"].startswith("ValueError: differs from torch's fp32 by")
     assert sum(step["tflops"] > 0 for step in row["kernels"]) == 2
     assert all(step["us"] > 0 and step["share"] > 0 for step in row["kernels"])
-    text = report.markdown(json.loads(json.dumps(results)))
+    text = report.markdown(json.loads(json.dumps(results | {"stopped": []})))
     assert "| small | fp16 | 2 |" in text
     assert "### small fp16 x2: kernels" in text
+
+
+def test_a_machine_without_a_gpu_says_so(packed) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    done = subprocess.run([sys.executable, packed / "run.py"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "torch finds no GPU\n")
+
+
+def test_a_process_that_dies_does_not_stop_the_others(tmp_path) -> None:
+    """One for each model and precision; of the first only what it wrote before is left."""
+    contents = {"models": [{"name": "a"}, {"name": "b"}], "precisions": {"fp16": 1e-2, "fp32": 1e-4}}
+    (tmp_path / "pack.json").write_text(json.dumps(contents))
+    (tmp_path / "run.py").write_text(
+        """
+import json, os, sys
+_, _, _, output, _, model, _, precision, *options = sys.argv
+assert options == ["--seconds", "1"]
+results = {"machine": {"gpu": "x"}, "engines": ["convc"], "rates": {precision: {}}}
+results["rows"] = [{"model": model, "precision": precision}]
+open(output, "w").write(json.dumps(results))
+if model == "a":
+    os.abort()
+"""
+    )
+    output = tmp_path / "results"
+    results = run_apart(
+        tmp_path, lambda model, precision: (model, precision) != ("b", "fp16"), ["--seconds", "1"], output
+    )
+    assert [tuple(row.values()) for row in results["rows"]] == [("a", "fp16"), ("a", "fp32"), ("b", "fp32")]
+    assert results["stopped"] == [f"a {precision}: its process ended with status -6" for precision in ("fp16", "fp32")]
+    assert results["rates"] == {"fp16": {}, "fp32": {}}
+    assert json.loads(output.with_suffix(".json").read_text()) == results
 
 
 def test_what_is_wrong_or_cannot_be_loaded_is_not_timed(residual, monkeypatch) -> None:
