@@ -46,8 +46,8 @@ from convc.verify.precision import PRECISIONS
 MOST_BYTES = 60 * 10**6
 DRAWN_ELEMENTS = 4096
 """Weights from this size on are drawn; smaller ones (biases, scales, constants) travel."""
-RUNTIME = ("__init__.py", "bench.py", "artifact", "runtime", "ir/__init__.py", "ir/layout.py")
-"""What of convc travels: what runs artifacts, takes turns, and packs weights."""
+RUNTIME = ("__init__.py", "bench.py", "roofline.py", "artifact", "runtime", "ir/__init__.py", "ir/layout.py")
+"""What of convc travels: what runs artifacts, takes turns, knows the roofline, and packs weights."""
 GPU = Path(__file__).parent / "gpu"
 
 
@@ -88,14 +88,18 @@ class ModelPack:
         store = WeightStore()
         for name, array in context.weights.items():
             if array.dtype == np.float32 and array.size >= DRAWN_ELEMENTS:
-                how = {"seed": zlib.crc32(name.encode()), "shape": list(array.shape), "rms": _rms(array)}
-                if self.drawings.setdefault(name, how) != how:
-                    raise PackError(f"{self.path}: the weight {name} is another at batch {batch}")
-                store.add(drawn(**how), name)
+                how: dict[str, Any] = {
+                    "seed": zlib.crc32(name.encode()),
+                    "shape": list(array.shape),
+                    "rms": _rms(array),
+                }
+                same = self.drawings.setdefault(name, how) == how
+                array = drawn(**how)
             else:
-                if not np.array_equal(self.carried.setdefault(name, array), array):
-                    raise PackError(f"{self.path}: the weight {name} is another at batch {batch}")
-                store.add(array, name)
+                same = np.array_equal(self.carried.setdefault(name, array), array)
+            if not same:
+                raise PackError(f"{self.path}: the weight {name} is another at batch {batch}")
+            store.add(array, name)
         context.weights = store
 
 

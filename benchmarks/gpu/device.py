@@ -76,7 +76,8 @@ class Cuda:
             for number in range(count):
                 run(number)  # what is chosen, compiled or allocated at first cannot be recorded
         torch.cuda.current_stream().wait_stream(stream)
-        graphs, outputs = [], []
+        graphs: list[torch.cuda.CUDAGraph] = []
+        outputs: list[Tensors] = []
         for number in range(count):
             graph = torch.cuda.CUDAGraph()
             # They run one after another, and their outputs are read before the next: they share memory.

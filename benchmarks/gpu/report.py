@@ -48,7 +48,7 @@ def progress(row: Row) -> str:
 def rates(found: Mapping[str, Mapping[str, float]]) -> str:
     """What the device does at the most."""
     lines = _header(["precision", "copy GB/s", "matmul TFLOP/s"])
-    lines += [_line([name, f"{each['gbytes']:.0f}", f"{each['tflops']:.1f}"]) for name, each in found.items()]
+    lines += [_line([name, f"{each['gbytes']:.0f}", f"{each['gflops'] / 1e3:.1f}"]) for name, each in found.items()]
     return "\n".join(lines)
 
 

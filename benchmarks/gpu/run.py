@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ from typing import Any
 import numpy as np
 
 from convc.bench import take_turns
+from convc.roofline import Roofline
 from convc.runtime import ArtifactError, Executable
 from convc.runtime.cuda.engine import CudaEngine
 from gpu import report
 from gpu.device import Cuda, Device
 from gpu.engines import PEERS, Case, Engine, convc_engine, one_line
-from gpu.rates import Rates, kernel_table, measure
+from gpu.rates import kernel_table, measure
 from gpu.weights import graph_weights, restore
 
 PACK = Path(__file__).resolve().parent
@@ -39,7 +41,7 @@ def run_case(
     case: Case,
     tolerance: float,
     loaded: tuple[Executable, CudaEngine] | ArtifactError,
-    rates: Rates,
+    roofline: Roofline,
     peers: Mapping[str, Callable[[Case], Engine]] = PEERS,
     seconds: float = 3.0,
 ) -> dict[str, Any]:
@@ -67,7 +69,7 @@ def run_case(
     kernels = []
     if "convc" in timings:
         names = [entry["name"] for entry in case.graph["inputs"]]
-        kernels = kernel_table(_found(loaded)[0], dict(zip(names, case.feeds[0], strict=True)), rates)
+        kernels = kernel_table(_found(loaded)[0], dict(zip(names, case.feeds[0], strict=True)), roofline)
     return {"engines": engines, "kernels": kernels}
 
 
@@ -84,12 +86,13 @@ def run_pack(
     peers: Mapping[str, Callable[[Case], Engine]] = PEERS,
     seconds: float = 3.0,
     on_row: Callable[[dict[str, Any]], None] = lambda results: None,
-    measured: Callable[[str, Device], Rates] = measure,
+    measured: Callable[[str, Device], Roofline] = measure,
 ) -> dict[str, Any]:
     """The results of a pack's cases that are `wanted`. `on_row` is given all of them after each."""
     contents = json.loads((pack / "pack.json").read_text())
     engines = ["convc", *peers]
     results: dict[str, Any] = {"machine": device.describe(), "engines": engines, "rates": {}, "rows": []}
+    rooflines: dict[str, Roofline] = {}
     for model in contents["models"]:
         folder = pack / "models" / model["name"]
         weights: dict[str, np.ndarray] = {}
@@ -97,9 +100,9 @@ def run_pack(
             batches = [batch for batch in contents["batches"] if wanted(model["name"], precision, batch)]
             if not batches:
                 continue
-            if precision not in results["rates"]:
-                rates = measured(precision, device)
-                results["rates"][precision] = {"gbytes": rates.gbytes, "tflops": rates.tflops}
+            if precision not in rooflines:
+                rooflines[precision] = measured(precision, device)
+                results["rates"][precision] = asdict(rooflines[precision])
             if not weights:
                 with np.load(folder / "weights.npz") as carried:
                     weights = graph_weights(model["drawn"], carried)
@@ -108,8 +111,8 @@ def run_pack(
                 graph = json.loads((folder / f"graph-{batch}.json").read_text())
                 case = Case(graph, weights, precision, device)
                 row = {"model": model["name"], "precision": precision, "batch": batch}
-                rates = Rates(**results["rates"][precision])
-                results["rows"].append(row | run_case(case, tolerance, loaded, rates, peers, seconds))
+                found = run_case(case, tolerance, loaded, rooflines[precision], peers, seconds)
+                results["rows"].append(row | found)
                 on_row(results)
     return results
 

@@ -20,6 +20,7 @@ from convc.ir.dialect import CompilerContext
 from convc.ir.functions import FUNCTIONS, Fn
 from convc.passes.registry import pipeline
 from convc.pipeline import phases
+from convc.roofline import Roofline
 from convc.runtime import ArtifactError, StepTime
 from convc.targets.cuda.emulator.load import load_emulated
 from convc.targets.target import parse_target
@@ -30,7 +31,7 @@ torch = pytest.importorskip("torch", reason="the benchmark's other half runs on 
 from gpu import network, report  # noqa: E402
 from gpu.engines import Case, Engine, eager, graphed  # noqa: E402
 from gpu.fused import fused  # noqa: E402
-from gpu.rates import Rates, kernel_table, measure  # noqa: E402
+from gpu.rates import kernel_table, measure  # noqa: E402
 from gpu.run import run_apart, run_case, run_pack  # noqa: E402
 from graphs import graph_of  # noqa: E402
 
@@ -260,7 +261,7 @@ def test_a_pack_is_run_from_end_to_end(packed, monkeypatch) -> None:
     peers = {"torch": eager, "torch-graph": graphed, "broken": broken, "wrong": wrong}
     results = run_pack(
         *(packed, Host(), lambda model, precision, batch: batch > 1, peers, 1e-9),
-        *(lambda results: seen.append(len(results["rows"])), lambda precision, device: Rates(10.0, 0.1)),
+        *(lambda results: seen.append(len(results["rows"])), lambda precision, device: Roofline(100.0, 10.0)),
     )
     assert seen == [1]
     (row,) = results["rows"]
@@ -317,7 +318,7 @@ def test_what_is_wrong_or_cannot_be_loaded_is_not_timed(residual, monkeypatch) -
     monkeypatch.setattr("convc.bench.WARM_UP_SECONDS", 0.0)
     graph, context = simplified(residual)
     case = Case(graph, context.weights, "fp32", Clock())
-    found = run_case(case, 1e-4, ArtifactError("built for another GPU"), Rates(1.0, 1.0), {"torch": eager}, 1e-9)
+    found = run_case(case, 1e-4, ArtifactError("built for another GPU"), Roofline(1.0, 1.0), {"torch": eager}, 1e-9)
     assert found["engines"]["convc"] == {"failed": "ArtifactError: built for another GPU"}
     assert found["engines"]["torch"]["median_ms"] == 2.0 / 4  # four sets of inputs
     assert "convc_ratio" not in found["engines"]["torch"]
@@ -328,7 +329,7 @@ def test_what_is_wrong_or_cannot_be_loaded_is_not_timed(residual, monkeypatch) -
 def test_rates_are_those_of_the_clock() -> None:
     rates = measure("fp32", Clock(), nbytes=1 << 20, size=100)
     assert rates.gbytes == pytest.approx(2 * 2**20 / 2e-3 / 1e9)
-    assert rates.tflops == pytest.approx(2 * 100**3 / 2e-3 / 1e12)
+    assert rates.gflops == pytest.approx(2 * 100**3 / 2e-3 / 1e9)
 
 
 class Profiled:
@@ -348,7 +349,7 @@ class Profiled:
 
 
 def test_kernels_are_measured_against_the_roofline() -> None:
-    product, copy = kernel_table(Profiled(), {}, Rates(gbytes=2.0, tflops=2.0))
+    product, copy = kernel_table(Profiled(), {}, Roofline(gflops=2000.0, gbytes=2.0))
     assert (product["name"], product["template"], product["us"]) == ("b", "gemm", 8.0)  # the median of nine
     assert product["tflops"] == pytest.approx(1.0)
     assert (product["bound"], product["share"]) == ("compute", pytest.approx(0.5))

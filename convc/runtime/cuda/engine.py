@@ -105,9 +105,9 @@ class CudaEngine:
             self._context.enter()
             return self._variants[number].profile(inputs)
 
-    def elapsed(self, number: int, feeds: Sequence[Sequence[DeviceArray]]) -> int:
-        """Run on several (at most 8) sets of inputs in the GPU's memory, one after another; how many nanoseconds that
-        took by the GPU's clock. Outputs stay where the network leaves them."""
+    def elapsed(self, number: int, feeds: Sequence[Sequence[np.ndarray | DeviceArray]]) -> int:
+        """Run on several (at most 8) sets of inputs, one after another; how many nanoseconds that took by the GPU's
+        clock. Inputs of the host are copied before, to one place: the last counts. Outputs stay in the GPU's memory."""
         with self._lock:
             self._context.enter()
             return self._variants[number].elapsed(feeds)
@@ -143,7 +143,7 @@ class _Variant:
     def profile(self, inputs: Sequence[np.ndarray | DeviceArray]) -> list[int]:
         return self._timed([partial(self._issue, step) for step in self._launches(self._upload(inputs))])
 
-    def elapsed(self, feeds: Sequence[Sequence[DeviceArray]]) -> int:
+    def elapsed(self, feeds: Sequence[Sequence[np.ndarray | DeviceArray]]) -> int:
         assert len(feeds) <= _GRAPHS, "graphs of more inputs are not kept"
         graphs = [self._graph(self._upload(inputs)) for inputs in feeds]
 
