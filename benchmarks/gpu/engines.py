@@ -7,7 +7,7 @@ convc takes its inputs as the model declares them, and converts them itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -151,5 +151,5 @@ def use_tf32(use: bool) -> None:
 
 def one_line(error: BaseException) -> str:
     """An exception as a line."""
-    text: Any = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -58,7 +58,11 @@ def kernels(steps: Sequence[Row]) -> str:
     lines = _header(["kernel", "template", "us", "of all", "GB/s", "TFLOP/s", "bound", "of it"])
     for step in steps[:_KERNELS]:
         numbers = [f"{step['us']:.1f}", f"{step['us'] / total:.0%}", f"{step['gbytes']:.0f}", f"{step['tflops']:.1f}"]
-        lines.append(_line([step["name"], step["template"], *numbers, step["bound"], f"{step['share']:.0%}"]))
+        lines.append(
+            _line(
+                [f"{step['kernel']} {step['name']}", step["template"], *numbers, step["bound"], f"{step['share']:.0%}"]
+            )
+        )
     return "\n".join(lines)
 
 

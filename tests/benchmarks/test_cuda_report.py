@@ -35,10 +35,18 @@ def test_engines_that_failed_leave_the_means() -> None:
 
 
 def test_the_slowest_kernels_come_with_their_share() -> None:
-    step = {"name": "c", "template": "conv", "gbytes": 100.0, "tflops": 5.0, "bound": "memory", "share": 0.5}
+    step = {
+        "kernel": "k3_conv",
+        "name": "c",
+        "template": "direct",
+        "gbytes": 100.0,
+        "tflops": 5.0,
+        "bound": "memory",
+        "share": 0.5,
+    }
     _, _, *lines = report.kernels([step | {"us": float(us)} for us in range(20, 0, -1)]).splitlines()
     assert len(lines) == 12
-    assert lines[0] == "| c | conv | 20.0 | 10% | 100 | 5.0 | memory | 50% |"
+    assert lines[0] == "| k3_conv c | direct | 20.0 | 10% | 100 | 5.0 | memory | 50% |"
 
 
 def test_the_plot_shows_every_case(tmp_path) -> None:

@@ -130,7 +130,7 @@ MODELS: dict[str, tuple[list[onnx.NodeProto], list[int], dict[str, tuple[int, ..
         ],
         *(IMAGE, {}),
     )
-    for mode in ("half_pixel", "align_corners")
+    for mode in ("half_pixel", "pytorch_half_pixel", "align_corners")
 }
 
 
