@@ -36,7 +36,7 @@ from convc.targets.cpu.direct_conv import contraction
 from convc.targets.cpu.tiling import STREAM_BYTES, cycles
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.measurements import Measurements, open_measurements, usable
-from convc.targets.target import Target, parse_cpu
+from convc.targets.target import AnyTarget, Target, parse_cpu
 
 _EFFICIENCY = 0.92
 _MARGIN = 0.9
@@ -77,10 +77,10 @@ class ChooseAlgorithms(ModulePass):
                 _rewrite(kernel, *found, m, ctx, transformed)
 
 
-def forms(kernel: KernelOp, target: Target) -> list[KernelOp]:
+def forms(kernel: KernelOp, target: AnyTarget) -> list[KernelOp]:
     """Copies of a kernel that compute the same by every algorithm that can, the direct one first; they stand in no
-    module. A convolution that Winograd's algorithm cannot compute, and any other kernel, has one form."""
-    if isinstance(kernel.anchor, WinogradConvOp) or _convertible(kernel, target):
+    module. A convolution that Winograd's algorithm cannot compute, any other kernel, and any on a GPU have one form."""
+    if isinstance(target, Target) and (isinstance(kernel.anchor, WinogradConvOp) or _convertible(kernel, target)):
         return [in_form(kernel, m) for m in (0, *POINTS)]
     return [_copy(kernel)]
 

@@ -44,7 +44,7 @@ def decide(kernel: KernelOp, text: str, target: AnyTarget, known: Measurements |
     """What to choose for a kernel (whose `kernel_text` is given), and what would come second: another candidate, or
     another form of the kernel, which only `choose-algorithms` could have chosen. Raises TuningError where all that
     could be chosen is known to fail."""
-    if known is None or not isinstance(target, Target):
+    if known is None:
         return _by_model(kernel, target, [])
     others = {other: form for form in forms(kernel, target) if (other := kernel_text(form)) != text}
     records, *rest = known.records([text, *others])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from convc.ir.kernel import KernelOp
-    from convc.targets.target import Target
+    from convc.targets.target import AnyTarget
     from convc.targets.template import Config, Template
 
 Outcome = Literal["ok", "crashed", "hung", "wrong", "refused"]
@@ -51,9 +51,9 @@ class Measurements(Protocol):
         failed. Times are all of one source, so that forms can be compared."""
 
 
-def open_measurements(database: str, target: Target, threads: int) -> Measurements | None:
-    """The records in a database and those that convc ships; None if there are none for the target. `database` is a
-    file, or empty for those that ship alone. Raises TuningError for a file that is no database."""
+def open_measurements(database: str, target: AnyTarget, threads: int) -> Measurements | None:
+    """The records in a database and those that convc ships, on so many threads (0 on a GPU); None if there are none for
+    the target. `database` is a file, or empty for those that ship alone. Raises TuningError for a file that is none."""
     # The room above is imported when it is asked for, as passes are by their registry.
     from convc.tuning.choices import Choices
 
@@ -61,7 +61,7 @@ def open_measurements(database: str, target: Target, threads: int) -> Measuremen
 
 
 def usable(
-    records: Sequence[Record], kernel: KernelOp, templates: Sequence[Template[Target]], target: Target
+    records: Sequence[Record], kernel: KernelOp, templates: Sequence[Template[Any]], target: AnyTarget
 ) -> list[Record]:
     """The records of a kernel that can be built: measured well, of a template that applies, with the fields that the
     template has today."""

@@ -41,9 +41,8 @@ class Select(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = parse_target(self.target)
-        known = None
-        if self.measured and isinstance(target, Target):
-            known = open_measurements(self.database, target, self.threads or target.cores)
+        threads = (self.threads or target.cores) if isinstance(target, Target) else 0
+        known = open_measurements(self.database, target, threads) if self.measured else None
         kernels = [inner for inner in main_function(op).body.block.ops if isinstance(inner, KernelOp)]
         if self.template:
             only = template_named(self.template, target)

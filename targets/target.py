@@ -81,6 +81,18 @@ class Target:
             f"caches {caches}, {self.cores} core{'s' if self.cores > 1 else ''}"
         )
 
+    @property
+    def processor(self) -> str:
+        """What the choices of a template carry over to: the same core, whatever its machine has of a last cache and
+        hides of features."""
+        registers = f"{self.vector_registers} x {self.vector_bits} bits"
+        return f"{self.cpu}, {registers}, L2 of {self.l2_bytes >> 10} KiB"
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides which code is made, as plain JSON values: not the name that the target was given, nor its
+        number of cores."""
+        return {k: v for k, v in self.to_dict().items() if k not in ("name", "cores", "required_features")}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` is the inverse."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

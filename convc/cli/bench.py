@@ -52,7 +52,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from convc.frontends.source import load_source
     from convc.roofline import measure as measure_roofline
     from convc.runtime import load
-    from convc.verify.inputs import random_inputs
+    from convc.runtime.inputs import random_inputs
 
     threads = arguments.threads or 1
     progress = Progress(quiet=arguments.json)

@@ -57,7 +57,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _inputs(executable: Executable, arguments: argparse.Namespace) -> dict[str, np.ndarray]:
     from convc.cli.files import read_input
-    from convc.verify.inputs import random_inputs
+    from convc.runtime.inputs import random_inputs
 
     signature = {name: (shape, dtype) for name, shape, dtype in executable.inputs}
     feed = {}

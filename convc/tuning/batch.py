@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 from convc.targets.measurements import Record
 from convc.targets.target import Target
 from convc.tuning.building import compile_candidates, link_candidates
-from convc.tuning.job import Finding, Job
+from convc.tuning.findings import Finding
+from convc.tuning.job import Job
 from convc.tuning.problem import make_problem
 from convc.tuning.workloads import Candidate, Workload
 

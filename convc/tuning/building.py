@@ -15,7 +15,7 @@ from convc.targets.lower import Program, Step
 from convc.targets.registry import template_named
 from convc.targets.target import Target, usable_cores
 from convc.targets.toolchain import compile_c, link, runtime_object
-from convc.tuning.job import Finding
+from convc.tuning.findings import Finding
 from convc.tuning.problem import Problem
 from convc.tuning.processes import in_children
 from convc.tuning.workloads import Candidate, Workload

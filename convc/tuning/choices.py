@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convc.targets.measurements import Record, TuningError
-from convc.targets.target import Target
+from convc.targets.target import AnyTarget
 from convc.tuning.database import Database, Setting, digest
 from convc.tuning.known import known_choices
 
@@ -21,7 +21,7 @@ class Choices:
     shipped: dict[str, Record]
 
     @staticmethod
-    def open(database: str, target: Target, threads: int) -> Choices | None:
+    def open(database: str, target: AnyTarget, threads: int) -> Choices | None:
         """None if nothing can be known. Raises TuningError for a file that is no database."""
         shipped = known_choices(target, threads)
         if not database and not shipped:

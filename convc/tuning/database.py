@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from convc import __version__
 from convc.targets.measurements import Record, TuningError
 
 if TYPE_CHECKING:
-    from convc.targets.target import Target
+    from convc.targets.target import AnyTarget
 
 SCHEMA = 1
 _APPLICATION = 0x636E7663  # "cnvc", in the header of the file
@@ -51,14 +51,12 @@ class Setting:
     target: str
     threads: int
     convc: str = __version__
-    tvm: str = version("apache-tvm")
+    tvm: str = field(default_factory=lambda: version("apache-tvm"))  # where there is a compiler
 
     @staticmethod
-    def of(target: Target, threads: int) -> Setting:
-        """All of a target that decides which code is made: not the name that it was given, nor its number of cores."""
-        facts = target.to_dict()
-        kept = {key: facts[key] for key in facts if key not in ("name", "cores", "required_features")}
-        return Setting(json.dumps(kept, sort_keys=True), threads)
+    def of(target: AnyTarget, threads: int) -> Setting:
+        """All of a target that decides which code is made, on so many threads (0 on a GPU)."""
+        return Setting(json.dumps(target.identity(), sort_keys=True), threads)
 
     def and_kernel(self, text: str) -> dict[str, Any]:
         """As parameters of a query."""

@@ -9,21 +9,8 @@ from io import BytesIO
 import numpy as np
 
 from convc.targets.lower import Place
-from convc.targets.measurements import Outcome
-from convc.tuning.problem import Problem, Result
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What became of a candidate, by its number in the job; `samples` are the rounds in which it was timed, `machine`
-    where, if not here."""
-
-    candidate: int
-    outcome: Outcome
-    ns: float = 0.0
-    samples: int = 0
-    why: str = ""
-    machine: str = ""
+from convc.tuning.problem import Problem
+from convc.tuning.results import Result
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Choices that ship with convc: the fastest candidate of each form of some kernels, for common processors.
+"""Choices that ship with convc: the fastest candidate of each form of some kernels, for common processors and GPUs.
 
 `known.json` holds, by processor and number of threads, for the digest of a kernel's text: the template, its
 configuration and the time in ns. `convc tune --export` writes the choices of a model into such a file, beside those
@@ -16,7 +16,7 @@ from convc.targets.measurements import Record, TuningError
 from convc.tuning.database import digest
 
 if TYPE_CHECKING:
-    from convc.targets.target import Target
+    from convc.targets.target import AnyTarget
 
 FORMAT = 1
 PATH = Path(__file__).with_name("known.json")
@@ -24,7 +24,7 @@ PATH = Path(__file__).with_name("known.json")
 _Table: TypeAlias = dict[str, dict[str, list[Any]]]
 
 
-def known_choices(target: Target, threads: int, path: Path | None = None) -> dict[str, Record]:
+def known_choices(target: AnyTarget, threads: int, path: Path | None = None) -> dict[str, Record]:
     """The choices in a file (None: the one that ships) for a target, by digest of the kernel's text. Raises TuningError
     for any other file."""
     entries = _read(path or PATH).get(_processor(target, threads), {})
@@ -39,7 +39,7 @@ def check_export(path: Path) -> None:
         raise TuningError(f"cannot export to {path}: {path.parent} is no folder")
 
 
-def export(path: Path, target: Target, threads: int, choices: Iterable[tuple[str, Record]]) -> None:
+def export(path: Path, target: AnyTarget, threads: int, choices: Iterable[tuple[str, Record]]) -> None:
     """Write choices, given with their kernels' texts, into a file; what it knows of other kernels, processors and
     numbers of threads stays. Raises TuningError for a file of another kind."""
     table = _read(path) if path.exists() else {}
@@ -58,10 +58,9 @@ def _lines(entries: dict[str, list[Any]]) -> str:
     return ",\n".join(f"{json.dumps(key)}: {json.dumps(entries[key])}" for key in sorted(entries))
 
 
-def _processor(target: Target, threads: int) -> str:
-    """What choices carry over to: the same core, whatever its machine has of a last cache and hides of features."""
-    registers = f"{target.vector_registers} x {target.vector_bits} bits"
-    return f"{target.cpu}, {registers}, L2 of {target.l2_bytes >> 10} KiB, {threads} thread{'s' if threads > 1 else ''}"
+def _processor(target: AnyTarget, threads: int) -> str:
+    """What choices carry over to; `threads` is 0 on a GPU."""
+    return target.processor + (f", {threads} thread{'s' if threads > 1 else ''}" if threads else "")
 
 
 def _read(path: Path) -> _Table:

@@ -1,9 +1,4 @@
-"""Run, check and time the candidates of a job, in the process that this is called in: it may not survive.
-
-Timing is by comparison. Candidates take turns, A B C A B C, and what counts is the ratio of a candidate's time to the
-incumbent's in the same round: the speed of a machine may change by a third from moment to moment, but does so for
-both. Clear losers leave early, so that most rounds are spent on those that are close (successive halving: Karnin,
-Koren and Somekh, "Almost Optimal Exploration in Multi-Armed Bandits", ICML 2013).
+"""Run, check and time the candidates of a job on the CPU.
 
 On one thread, the time that other processes have of the core does not count.
 
@@ -15,47 +10,34 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
 from convc.bench import pinned
-from convc.ir.layout import Layout
 from convc.runtime.arrays import aligned_empty, arena
 from convc.runtime.cpu import Call
-from convc.targets.measurements import Outcome
-from convc.tuning.job import Finding, Job
-from convc.tuning.problem import Result
-from convc.verify.compare import compare
+from convc.tuning.competing import compete
+from convc.tuning.findings import RUNNING, SINCE, Failed, Finding
+from convc.tuning.job import Job
+from convc.tuning.results import Output
+from convc.tuning.supervising import Beat, supervised
 
-GUARD = 256
-"""Bytes around a result, which no kernel may write."""
 _SAMPLE_NS = 200_000  # a sample is as many calls as take so long: the clock and the call itself then cost under 1 %
 _MOST_CALLS = 64
-_STAGES = ((4, 1.3, 8), (8, 1.08, 4), (16, 1.03, 2), (24, 1.0, 1))
-"""Rounds, then which candidates go on: those within this factor of the fastest, and no more than so many, beside the
-incumbent."""
-_STAGE_SECONDS = 2.0  # at the most, for kernels that take long
-_FEWEST_ROUNDS = 3
-RUNNING, SINCE = range(2)
-"""What a process writes down while it works: the candidate that runs, or ran last, and since when, by the monotonic
-clock in ns, 0 if it has returned."""
 
 
-class Failed(Exception):
-    """A candidate that is not to be timed, and why."""
-
-    def __init__(self, outcome: Outcome, why: str) -> None:
-        super().__init__(why)
-        self.outcome: Outcome = outcome
+def supervise(job: Job, library: Path) -> Iterator[Finding]:
+    """What becomes of each candidate of a job, in child processes, as soon as it is known. Raises TuningError where
+    measuring itself fails."""
+    return supervised(partial(measure, job, library), list(range(len(job.forms))), job.limit)
 
 
-def measure(
-    job: Job, library: Path, candidates: list[int], beat: memoryview[int], report: Callable[[Finding], None]
-) -> None:
-    """Report what becomes of some candidates of a job: failures at once, times when all are known."""
+def measure(job: Job, library: Path, candidates: list[int], beat: Beat, report: Callable[[Finding], None]) -> None:
+    """Report what becomes of some candidates of a job: failures at once, times when all are known. The process that
+    this is called in may not survive."""
     with pinned(job.threads):
         bench = Bench(job, library, beat)
         right = []
@@ -66,54 +48,18 @@ def measure(
             except Failed as failed:
                 report(Finding(candidate, failed.outcome, why=str(failed)))
         if right:
-            for finding in compete(bench, right):
+            for finding in compete(bench, right, job.incumbent, job.incumbent_ns):
                 report(finding)
-
-
-def compete(bench: Bench, candidates: list[int]) -> list[Finding]:
-    """Time candidates in turn until those are left that are close to the fastest. A time is the incumbent's, times a
-    ratio; where that is not among them, or not known yet, it is that of the first, as it was in the median."""
-    job = bench.job
-    base = job.incumbent if job.incumbent in candidates else candidates[0]
-    calls = {candidate: bench.calls_of_a_sample(candidate) for candidate in candidates}
-    rounds: list[dict[int, float]] = []
-    alive = candidates
-    for count, factor, most in _STAGES:
-        begin = time.monotonic()
-        for done in range(count):
-            if done >= _FEWEST_ROUNDS and time.monotonic() - begin > _STAGE_SECONDS:
-                break
-            first = done % len(alive)
-            rounds.append({each: bench.sample(each, calls[each]) for each in (*alive[first:], *alive[:first])})
-        ratios = {candidate: _ratio(rounds, candidate, base) for candidate in alive}
-        ranked = sorted(alive, key=ratios.__getitem__)
-        alive = [base, *(each for each in ranked[:most] if each != base and ratios[each] <= factor * ratios[ranked[0]])]
-        if len(alive) == 1:
-            break
-    # Those that left early were slower than the fastest in the rounds that both were in; the incumbent's time in those
-    # few rounds may have been any.
-    best = ranked[0]
-    base_ns = job.incumbent_ns if base == job.incumbent else 0.0
-    best_ns = (base_ns or median(times[base] for times in rounds)) * _ratio(rounds, best, base)
-    return [
-        Finding(each, "ok", best_ns * _ratio(rounds, each, best), sum(each in times for times in rounds))
-        for each in candidates
-    ]
-
-
-def _ratio(rounds: list[dict[int, float]], candidate: int, other: int) -> float:
-    """The median of the ratios of two candidates' times, over the rounds that both were in."""
-    return median(times[candidate] / times[other] for times in rounds if candidate in times and other in times)
 
 
 class Bench:
     """A job's library with memory for what its candidates read and write."""
 
-    def __init__(self, job: Job, library: Path, beat: memoryview[int]) -> None:
+    def __init__(self, job: Job, library: Path, beat: Beat) -> None:
         self.job, self.beat = job, beat
         self.library = ctypes.CDLL(str(library.resolve()))
         self.inputs = [_copied(array) for array in job.problem.inputs]
-        self.outputs = [_Output(result) for result in job.problem.results]
+        self.outputs = [Output(result) for result in job.problem.results]
         self.weights = {form: Copies(job.problem.weights[form], job.cold_bytes) for form in set(job.forms)}
         self.nanoseconds = ctypes.c_int64()
         pointers = [(ctypes.c_void_p * max(len(each), 1)) for each in (self.inputs, self.outputs)]
@@ -157,40 +103,6 @@ class Bench:
 
     def calls_of_a_sample(self, candidate: int) -> int:
         return min(max(int(_SAMPLE_NS / max(self.run(candidate), 1)), 1), _MOST_CALLS)
-
-
-class _Output:
-    """A result in memory, between guards."""
-
-    def __init__(self, result: Result) -> None:
-        self.result = result
-        self.layout = Layout.parse(result.layout) if result.layout else None
-        expected = result.expected
-        self.shape = self.layout.physical_shape(expected.shape) if self.layout else expected.shape
-        size = int(np.prod(self.shape)) * expected.dtype.itemsize
-        self.memory = aligned_empty((GUARD + size + GUARD,), np.dtype(np.uint8))
-        self.inside = self.memory[GUARD : GUARD + size]
-
-    def spoil(self) -> None:
-        """As floating-point numbers all bytes are NaN now."""
-        self.memory[:] = 0xFF
-
-    def check(self, name: str) -> None:
-        expected, tolerance = self.result.expected, self.result.tolerance
-        if min(self.memory[:GUARD].min(), self.memory[GUARD + self.inside.size :].min()) != 0xFF:
-            raise Failed("wrong", f"it writes beyond {name}")
-        found = self.inside.view(expected.dtype).reshape(self.shape)
-        if self.layout is not None:
-            logical = self.layout.unpack(found, expected.shape)
-            if not np.array_equal(self.layout.pack(logical), found, equal_nan=True):
-                raise Failed("wrong", f"the padding of {name} does not hold zeros")
-            found = logical
-        difference = compare(found, expected)
-        if expected.dtype.kind != "f" and (found != expected).mean() <= tolerance:
-            return
-        if not difference.within(tolerance):
-            error = f"max|diff|/max|ref| is {difference.error:.1e}, expected at most {tolerance:.0e}"
-            raise Failed("wrong", f"{name}: {difference.problem or error}")
 
 
 class Copies:

@@ -16,26 +16,17 @@ from convc.ir.interpreter import interpret
 from convc.ir.kernel import KernelOp
 from convc.ir.macs import macs
 from convc.ir.winograd import transformed_weight
+from convc.runtime.inputs import random_inputs
 from convc.targets.lower import Place
 from convc.targets.memory import aligned
+from convc.tuning.results import Result
 from convc.tuning.workloads import Workload
-from convc.verify.inputs import random_inputs
 
 _TOLERANCES = {"float16": 1e-3, "float32": 1e-5, "float64": 1e-13}
 """max|diff|/max|ref| of one kernel."""
 _LONG = 4096
 """Sums of more products than this may differ ten times as much: each rounds, in another order."""
 _FEW = 1e-3
-
-
-@dataclass(frozen=True)
-class Result:
-    """An output: the logical array expected, its layout in memory, and how far a candidate may be from it: as
-    max|diff|/max|ref|, or where there are no floats, as the part of the elements that may differ."""
-
-    expected: np.ndarray
-    layout: str
-    tolerance: float
 
 
 @dataclass(frozen=True)

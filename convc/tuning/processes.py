@@ -12,24 +12,29 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection, get_context
+from multiprocessing.context import ForkContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from tempfile import TemporaryFile
-from typing import IO, Any
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, TypeAlias
 
 _PR_SET_PDEATHSIG = 1
 FORK = get_context("fork")
 """Children find TVM and all that was made with it in their copy of the parent; none of it could be pickled. They do
 not touch what belongs to the parent: its database, its terminal."""
+SPAWN = get_context("spawn")
+"""Children begin anew: no copy of a process that has used CUDA's driver may use it."""
+Way: TypeAlias = ForkContext | SpawnContext
+"""How children come about."""
 
 
 class Child:
     """A function called in a process of its own. What it writes to stdout and stderr is kept: see `why`."""
 
-    def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
-        self._messages: IO[bytes] = TemporaryFile()  # noqa: SIM115 (lives as long as the child)
+    def __init__(self, function: Callable[..., None], *arguments: Any, way: Way = FORK) -> None:
+        self._messages: IO[bytes] = NamedTemporaryFile(prefix="convc.")  # noqa: SIM115 (lives as long as the child)
         parent = os.getpid()
-        self.process: BaseProcess = FORK.Process(
-            target=_run, args=(function, arguments, self._messages.fileno(), parent), daemon=False
+        self.process: BaseProcess = way.Process(
+            target=_run, args=(function, arguments, self._messages.name, parent), daemon=False
         )
         self.begin = time.monotonic()
         self.killed = False
@@ -59,7 +64,7 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _run(function: Callable[..., None], arguments: tuple[Any, ...], messages: int, parent: int) -> None:
+def _run(function: Callable[..., None], arguments: tuple[Any, ...], messages: str, parent: int) -> None:
     """In the child: no interrupts, which are for the parent to handle, no core dumps, no life after the parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -68,9 +73,9 @@ def _run(function: Callable[..., None], arguments: tuple[Any, ...], messages: in
     if os.getppid() != parent:
         os._exit(1)
     faulthandler.disable()
+    sys.stdout = sys.stderr = open(messages, "w", buffering=1)  # noqa: SIM115 (until the process ends)
     for stream in (1, 2):
-        os.dup2(messages, stream)
-    sys.stdout = sys.stderr = os.fdopen(messages, "w", buffering=1)
+        os.dup2(sys.stdout.fileno(), stream)
     try:
         function(*arguments)
     except BaseException:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from convc.targets.measurements import TuningError
 from convc.targets.target import Target
-from convc.tuning.job import Finding, Job
+from convc.tuning.findings import Finding
+from convc.tuning.job import Job
 
 MEASURE = "convc.tuning.measure"
 LIBRARY, JOB = "candidates.so", "job.npz"

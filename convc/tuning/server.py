@@ -19,9 +19,9 @@ from platform import node
 from convc.runtime import lacking
 from convc.targets.measurements import TuningError
 from convc.tuning.job import Job
+from convc.tuning.measuring import supervise
 from convc.tuning.processes import end_with_parent
 from convc.tuning.remote import LIBRARY, MEASURE, address
-from convc.tuning.supervising import supervise
 
 
 def register() -> None:

@@ -18,15 +18,15 @@ from convc.ir.text import main_function
 from convc.ir.views import nbytes
 from convc.pipeline import Build, Shapes
 from convc.runtime import lacking, load
+from convc.runtime.inputs import random_inputs
 from convc.targets.choosing import modelled_cycles
 from convc.targets.measurements import TuningError
 from convc.targets.target import Target
 from convc.tuning.batch import Conditions, Measure
 from convc.tuning.database import Database
-from convc.tuning.supervising import supervise
+from convc.tuning.measuring import supervise
 from convc.tuning.tuner import Budget, Report, Tuner
 from convc.tuning.workloads import Workload, workloads
-from convc.verify.inputs import random_inputs
 
 if TYPE_CHECKING:
     import onnx

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from convc.verify.compare import Difference
+from convc.runtime.compare import Difference
 from convc.verify.precision import FP32, Precision
 from convc.verify.reference import Reference, select_outputs
 from convc.verify.report import Network, verify

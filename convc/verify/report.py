@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convc.verify.compare import Difference, compare
-from convc.verify.inputs import random_inputs
+from convc.runtime.compare import Difference, compare
+from convc.runtime.inputs import random_inputs
 from convc.verify.precision import FP32, Precision
 from convc.verify.rounding import nearby_inputs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,23 @@ class CudaTarget:
         import tvm.target
 
         return tvm.target.Target({"kind": "cuda", "arch": self.arch}, host={"kind": "llvm"})
+
+    @property
+    def model(self) -> str:
+        """What the GPU is known as: H100, where the driver says NVIDIA H100 80GB HBM3."""
+        known = _KNOWN.get(self.arch)
+        return known.device if known and re.search(rf"\b{known.device}\b", self.device) else self.device
+
+    @property
+    def processor(self) -> str:
+        """What the choices of a template carry over to: the same GPU in another machine."""
+        return f"{self.model} ({self.arch}), {self.multiprocessors} multiprocessors" + (", TF32" if self.tf32 else "")
+
+    def identity(self) -> dict[str, Any]:
+        """What decides which code is made and how fast it is, as plain JSON values. Sizes and rates follow from the
+        GPU; data sheets and drivers state them a little differently."""
+        facts = {"kind": self.kind, "arch": self.arch, "tf32": self.tf32}
+        return facts | {"device": self.model, "multiprocessors": self.multiprocessors}
 
     def describe(self) -> str:
         """One line for people."""

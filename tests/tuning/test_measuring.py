@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,11 @@ import pytest
 from convc.pipeline import Build
 from convc.targets.target import Target
 from convc.tuning.batch import Conditions, run_batch
+from convc.tuning.competing import compete
 from convc.tuning.job import Job
-from convc.tuning.measuring import Copies, compete
+from convc.tuning.measuring import Copies, supervise
 from convc.tuning.neighbours import neighbours
 from convc.tuning.problem import make_problem
-from convc.tuning.supervising import supervise
 from convc.tuning.workloads import Candidate, Workload, workloads
 
 
@@ -32,9 +31,8 @@ def convolution(convolutions: Callable[..., Any], target: Target) -> Workload:
 class Machine:
     """Stands for a bench: candidates take these times, times a speed that wanders by a third."""
 
-    def __init__(self, times: Sequence[float], incumbent: int = 0, incumbent_ns: float = 0.0) -> None:
+    def __init__(self, times: Sequence[float]) -> None:
         self.times, self.random, self.speed = times, random.Random(0), 1.0
-        self.job = SimpleNamespace(incumbent=incumbent, incumbent_ns=incumbent_ns)
         self.calls = [0] * len(times)
 
     def calls_of_a_sample(self, candidate: int) -> int:
@@ -48,8 +46,7 @@ class Machine:
 
 def test_ratios_do_not_mind_a_machine_whose_speed_changes() -> None:
     times = [1000.0, 970.0, 1200.0, 3000.0, 1010.0]
-    machine = Machine(times, incumbent_ns=500.0)
-    findings = {finding.candidate: finding for finding in compete(machine, list(range(5)))}  # type: ignore[arg-type]
+    findings = {finding.candidate: finding for finding in compete(Machine(times), list(range(5)), 0, 500.0)}
     for candidate, time in enumerate(times):
         assert findings[candidate].ns == pytest.approx(time / 2, rel=0.05)
     assert min(findings, key=lambda candidate: findings[candidate].ns) == 1
@@ -57,14 +54,14 @@ def test_ratios_do_not_mind_a_machine_whose_speed_changes() -> None:
 
 def test_losers_leave_early() -> None:
     machine = Machine([1000.0, 990.0, 2000.0, 1100.0, 1500.0])
-    findings = {finding.candidate: finding for finding in compete(machine, list(range(5)))}  # type: ignore[arg-type]
+    findings = {finding.candidate: finding for finding in compete(machine, list(range(5)), 0, 0.0)}
     assert findings[2].samples < findings[3].samples < findings[1].samples
     assert findings[0].samples == findings[1].samples, "the incumbent stays"
 
 
 def test_an_incumbent_that_failed_is_done_without() -> None:
-    machine = Machine([1000.0, 500.0, 800.0], incumbent=0, incumbent_ns=123.0)
-    findings = {finding.candidate: finding for finding in compete(machine, [1, 2])}  # type: ignore[arg-type]
+    machine = Machine([1000.0, 500.0, 800.0])
+    findings = {finding.candidate: finding for finding in compete(machine, [1, 2], 0, 123.0)}
     assert findings[2].ns / findings[1].ns == pytest.approx(1.6, rel=0.05)
     assert findings[1].ns > 300, "the incumbent's time says nothing of theirs"
 

@@ -22,11 +22,12 @@ from convc.runtime import load
 from convc.targets.measurements import TuningError
 from convc.targets.target import Target, parse_target
 from convc.tuning import tuner as tuner_module
-from convc.tuning.job import Finding, Job
+from convc.tuning.findings import Finding
+from convc.tuning.job import Job
+from convc.tuning.measuring import supervise
 from convc.tuning.processes import FORK, Child
 from convc.tuning.session import Session, side_by_side
 from convc.tuning.summary import choices, rows
-from convc.tuning.supervising import supervise
 from convc.tuning.tuner import Budget, Tuner
 from convc.verify import Reference, verify
 

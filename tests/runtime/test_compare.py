@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convc.verify import compare
+from convc.runtime.compare import compare
 
 REFERENCE = np.array([[1.0, -4.0], [2.0, 0.0]], np.float32)
 
