@@ -1,10 +1,11 @@
-"""manifest.json: what an artifact holds, with a digest of every file and of itself."""
+"""Manifests: what a folder that convc wrote holds, with a digest of every file and of the manifest itself."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,48 +25,69 @@ class ArtifactError(Exception):
     """A folder that is no artifact, was altered, or cannot run here; the message is one line for the user."""
 
 
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write manifest.json for a folder, with a digest of each of the files that are there."""
-    files = {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+@dataclass(frozen=True)
+class Kind:
+    """A sort of folder: what it is called, the file of its manifest and the format of that, and how to make it."""
+
+    name: str
+    manifest: str
+    format: int
+    remedy: str
+
+    @property
+    def indefinite(self) -> str:
+        """The name with its article."""
+        return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
+
+
+ARTIFACT = Kind("artifact", MANIFEST, FORMAT, "build it again")
+CANDIDATES = Kind("set of candidates", "candidates.json", 1, "emit it again")
+"""What `convc tune --emit-candidates` writes."""
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any], kind: Kind = ARTIFACT) -> None:
+    """Write a folder's manifest, with a digest of each of the files that are there."""
+    files = {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.name != kind.manifest}
     text = json.dumps({**manifest, "files": files, "digest": _BLANK.decode()}, indent=1).encode() + b"\n"
     digest = hashlib.sha256(text).hexdigest().encode()
-    (folder / MANIFEST).write_bytes(text.replace(_KEY + _BLANK, _KEY + digest))
+    (folder / kind.manifest).write_bytes(text.replace(_KEY + _BLANK, _KEY + digest))
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an artifact, itself intact (the other files are not looked at). Raises ArtifactError."""
-    path = folder / MANIFEST
+def read_manifest(folder: Path, kind: Kind = ARTIFACT) -> dict[str, Any]:
+    """The manifest of a folder, itself intact (the other files are not looked at). Raises ArtifactError."""
+    path = folder / kind.manifest
     try:
         if not folder.is_dir():
             problem = "is a file" if folder.exists() else "does not exist"
-            raise ArtifactError(f"expected an artifact's folder, {folder} {problem}")
+            raise ArtifactError(f"expected the folder of {kind.indefinite}, {folder} {problem}")
         if path.stat().st_size > _MAX_BYTES:
             raise ArtifactError(f"{path} is larger than any manifest")
         text = path.read_bytes()
     except OSError as error:
-        raise ArtifactError(f"{folder} is no artifact: {MANIFEST}: {error.strerror}") from None
+        raise ArtifactError(f"{folder} is no {kind.name}: {kind.manifest}: {error.strerror}") from None
     try:
         manifest = json.loads(text)
         found = manifest["format"]
         digest = manifest["digest"].encode()
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise ArtifactError(f"{path} is no manifest of an artifact, or was altered") from None
-    if found != FORMAT:
-        raise ArtifactError(f"{folder} has the artifact format {found}, this convc reads {FORMAT}: build it again")
+        raise ArtifactError(f"{path} is no manifest of {kind.indefinite}, or was altered") from None
+    if found != kind.format:
+        has = f"{folder} has the {kind.name}'s format {found}"
+        raise ArtifactError(f"{has}, this convc reads {kind.format}: {kind.remedy}")
     if hashlib.sha256(text.replace(_KEY + digest, _KEY + _BLANK)).hexdigest().encode() != digest:
-        raise ArtifactError(f"{path} was altered since it was built: build it again")
+        raise ArtifactError(f"{path} was altered since it was made: {kind.remedy}")
     return manifest
 
 
-def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Raises ArtifactError unless every file is what was built."""
+def check_files(folder: Path, manifest: Mapping[str, Any], kind: Kind = ARTIFACT) -> None:
+    """Raises ArtifactError unless every file is what was made."""
     for name, digest in manifest["files"].items():
         try:
             found = file_digest(folder / name)
         except OSError as error:
             raise ArtifactError(f"cannot read {folder / name}: {error.strerror}") from None
         if found != digest:
-            raise ArtifactError(f"{folder / name} was altered since it was built: build it again")
+            raise ArtifactError(f"{folder / name} was altered since it was made: {kind.remedy}")
 
 
 def file_digest(path: Path) -> str:

@@ -52,13 +52,7 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     """What decides the code that is built."""
     add_target(parser)
     add_shape(parser)
-    parser.add_argument(
-        "--precision",
-        choices=("fp32", "tf32", "fp16", "bf16"),
-        default="fp32",
-        help="on a GPU: tf32 rounds the factors of products; fp16 and bf16 also what lies in memory between kernels; "
-        "sums are float32 always (default fp32: nothing is rounded)",
-    )
+    add_precision(parser)
     parser.add_argument(
         "-O",
         dest="level",
@@ -66,6 +60,16 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
         choices=range(4),
         default=3,
         help="0 import only, 1 simplify and fold, 2 fuse, 3 layouts and templates (default 3)",
+    )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "tf32", "fp16", "bf16"),
+        default="fp32",
+        help="on a GPU: tf32 rounds the factors of products; fp16 and bf16 also what lies in memory between kernels; "
+        "sums are float32 always (default fp32: nothing is rounded)",
     )
 
 

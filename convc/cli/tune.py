@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convc.cli.arguments import (
     UsageError,
     add_database,
     add_json,
+    add_precision,
     add_shape,
     add_target,
     add_threads,
@@ -17,8 +18,8 @@ from convc.cli.arguments import (
     positive,
     shapes,
 )
-from convc.cli.show import print_json, print_table
-from convc.cli.tuning_view import view, won
+from convc.cli.show import print_json
+from convc.cli.tuning_view import print_rows, view, won
 
 if TYPE_CHECKING:
     from convc.targets.target import Target
@@ -30,32 +31,64 @@ EXAMPLE = "convc tune model.onnx --threads 1 --time-limit 10m"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL", help="what convc build takes")
+    parser.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="what convc build takes")
     add_target(parser)
     add_shape(parser)
-    parser.add_argument("--trials", type=positive, metavar="N", help="how many candidates to measure at the most")
+    add_precision(parser)
+    parser.add_argument(
+        "--trials",
+        type=positive,
+        metavar="N",
+        help="how many candidates to measure at the most; for a GPU, of each kernel (default 16)",
+    )
     parser.add_argument("--time-limit", type=duration, metavar="TIME", help="for how long, such as 90s, 10m or 1h30m")
     add_threads(parser, "threads that each kernel runs on, pinned to so many cores", "all cores")
     add_database(parser, "to add to")
     parser.add_argument("--rpc", metavar="HOST:PORT", help="measure on servers that TVM's RPC tracker there knows")
     parser.add_argument("--key", metavar="K", help="the key of those servers: see python -m convc.tuning.server --help")
+    halves = parser.add_mutually_exclusive_group()
+    halves.add_argument(
+        "--emit-candidates", type=Path, metavar="DIR", help="for a GPU: only compile candidates, where there is none"
+    )
+    halves.add_argument(
+        "--measure", type=Path, metavar="DIR", help="measure compiled candidates on this GPU: the run-time is enough"
+    )
+    halves.add_argument("--merge", type=Path, metavar="DIR", help="add what was measured there to the database")
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the choices into a file that can ship")
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    from convc.cli import tune_cuda
+    from convc.targets.target import Target, parse_target
+    from convc.tuning.known import check_export
+
+    given = arguments.measure or arguments.merge
+    if (given is None) == (arguments.model is None):
+        raise UsageError("expected a MODEL, or --measure DIR or --merge DIR alone")
+    target = None if given else parse_target(arguments.target)
+    if arguments.export:
+        check_export(arguments.export)
+    if isinstance(target, Target) and not arguments.emit_candidates:
+        return _tune(arguments, target)
+    tune_cuda.refuse_options(arguments)
+    if target is None:
+        return tune_cuda.measure(arguments) if arguments.measure else tune_cuda.merge(arguments)
+    return tune_cuda.emit(arguments, target) if arguments.emit_candidates else tune_cuda.tune(arguments, target)
+
+
+def _tune(arguments: argparse.Namespace, target: Target) -> int:
+    """On the CPU."""
     from convc.frontends.source import load_source
-    from convc.targets.target import parse_cpu
+    from convc.pipeline import target_in
     from convc.tuning.database import default_path
-    from convc.tuning.known import check_export, export
+    from convc.tuning.known import export
     from convc.tuning.session import Session, side_by_side
     from convc.tuning.summary import choices, facts
     from convc.tuning.tuner import Budget
 
-    target = parse_cpu(arguments.target)
+    target_in(target, arguments.precision)
     threads = arguments.threads or target.cores
-    if arguments.export:
-        check_export(arguments.export)
     machines = _machines(arguments, target)
     source = load_source(arguments.model)
     with view(quiet=arguments.json) as (show, report):
@@ -105,22 +138,7 @@ def _network(times: tuple[float, float, float] | None) -> dict[str, float] | Non
 def _print(tuner: Tuner, network: tuple[float, float, float] | None) -> None:
     from convc.tuning.summary import rows
 
-    cells: list[tuple[Any, ...]] = [
-        (
-            row.name,
-            row.computes,
-            row.count,
-            f"{row.share:.1%}",
-            f"{row.untuned_us:.1f}" if row.untuned_us else "",
-            f"{row.tuned_us:.1f}" if row.tuned_us else "",
-            won(row.ratio) if row.tuned_us else "",
-            " ".join([row.template, *(f"{key}={value}" for key, value in row.config.items())]),
-            f"{row.candidates}" + (f" ({row.failed} failed)" if row.failed else ""),
-        )
-        for row in rows(tuner)
-    ]
-    header = ("kernel of", "computes", "times", "share", "untuned us", "tuned us", "change", "choice", "tried")
-    print_table(header, cells, right=header[2:7])
+    print_rows(rows(tuner))
     print()
     threads = tuner.conditions.threads
     print(f"measured    {tuner.trials} candidates in {tuner.seconds:.0f} s, on {threads} thread{'s' * (threads > 1)}")

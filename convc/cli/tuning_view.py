@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from convc.cli.show import Progress
+from convc.cli.show import Progress, print_table
 
 if TYPE_CHECKING:
+    from convc.tuning.rows import Row
     from convc.tuning.tuner import Report, Tuner
 
     View: TypeAlias = tuple[Callable[[str], None], Report]
@@ -53,6 +54,26 @@ def _bar() -> Iterator[View]:
                 bar.console.print(_batch(tuner, workload), highlight=False)
 
         yield show, report
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """What was found of each kernel, as a table."""
+    cells: list[tuple[Any, ...]] = [
+        (
+            row.name,
+            row.computes,
+            row.count,
+            f"{row.share:.1%}",
+            f"{row.untuned_us:.1f}" if row.untuned_us else "",
+            f"{row.tuned_us:.1f}" if row.tuned_us else "",
+            won(row.ratio) if row.tuned_us else "",
+            " ".join([row.template, *(f"{key}={value}" for key, value in row.config.items())]),
+            f"{row.candidates}" + (f" ({row.failed} failed)" if row.failed else ""),
+        )
+        for row in rows
+    ]
+    header = ("kernel of", "computes", "times", "share", "untuned us", "tuned us", "change", "choice", "tried")
+    print_table(header, cells, right=header[2:7])
 
 
 def won(ratio: float) -> str:

@@ -17,7 +17,7 @@ from convc.targets.target import Target, usable_cores
 from convc.targets.toolchain import compile_c, link, runtime_object
 from convc.tuning.findings import Finding
 from convc.tuning.problem import Problem
-from convc.tuning.processes import in_children
+from convc.tuning.processes import Child, in_children
 from convc.tuning.workloads import Candidate, Workload
 
 COMPILE_SECONDS = 60.0
@@ -32,14 +32,21 @@ def compile_candidates(
     tasks = [partial(_compile, workload, each, target, folder / f"c{i}.o") for i, each in enumerate(candidates)]
     objects, refused = {}, []
     for number, child in in_children(tasks, COMPILE_SECONDS, usable_cores()):
-        if child.process.exitcode == 0:
-            objects[number] = folder / f"c{number}.o"
-        elif shutil.disk_usage(folder).free < _ROOM:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+        if why := refusal(child, COMPILE_SECONDS, folder):
+            refused.append(Finding(number, "refused", why=why))
         else:
-            late = f"no code after {COMPILE_SECONDS:g} s"
-            refused.append(Finding(number, "refused", why=late if child.killed else child.why))
+            objects[number] = folder / f"c{number}.o"
     return objects, refused
+
+
+def refusal(child: Child, limit: float, folder: Path) -> str:
+    """Why a child that had so many seconds to write code into a folder has not; empty if it has. Raises OSError where
+    the disk is full."""
+    if child.process.exitcode == 0:
+        return ""
+    if shutil.disk_usage(folder).free < _ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    return f"no code after {limit:g} s" if child.killed else child.why
 
 
 def _compile(workload: Workload, candidate: Candidate, target: Target, path: Path) -> None:

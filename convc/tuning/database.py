@@ -54,9 +54,10 @@ class Setting:
     tvm: str = field(default_factory=lambda: version("apache-tvm"))  # where there is a compiler
 
     @staticmethod
-    def of(target: AnyTarget, threads: int) -> Setting:
-        """All of a target that decides which code is made, on so many threads (0 on a GPU)."""
-        return Setting(json.dumps(target.identity(), sort_keys=True), threads)
+    def of(target: AnyTarget, threads: int, **versions: str) -> Setting:
+        """All of a target that decides which code is made, on so many threads (0 on a GPU); `versions` of what made it,
+        if that was elsewhere."""
+        return Setting(json.dumps(target.identity(), sort_keys=True), threads, **versions)
 
     def and_kernel(self, text: str) -> dict[str, Any]:
         """As parameters of a query."""

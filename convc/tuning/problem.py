@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -16,14 +15,15 @@ from convc.ir.interpreter import interpret
 from convc.ir.kernel import KernelOp
 from convc.ir.macs import macs
 from convc.ir.winograd import transformed_weight
-from convc.runtime.inputs import random_inputs
 from convc.targets.lower import Place
 from convc.targets.memory import aligned
+from convc.tuning.operands import Operand, in_memory, random_operands
 from convc.tuning.results import Result
 from convc.tuning.workloads import Workload
 
-_TOLERANCES = {"float16": 1e-3, "float32": 1e-5, "float64": 1e-13}
+_TOLERANCES = {"bfloat16": 8e-3, "float16": 1e-3, "float32": 1e-5, "float64": 1e-13}
 """max|diff|/max|ref| of one kernel."""
+_TF32 = 2e-3
 _LONG = 4096
 """Sums of more products than this may differ ten times as much: each rounds, in another order."""
 _FEW = 1e-3
@@ -43,20 +43,21 @@ class Problem:
 def make_problem(workload: Workload, seed: int = 0) -> Problem:
     """Random operands for a workload; its results by the interpreter, in float64."""
     direct = workload.forms[0]
-    operands = _operands(direct, workload.weights, seed)
-    expected = _interpreted(direct, operands)
-    tolerances = [_tolerance(direct, array) for array in expected]
+    described = operands_of(direct, workload.weights)
+    operands = random_operands(described, seed)
+    expected = interpreted(direct, operands)
+    tolerances = [tolerance(direct, array) for array in expected]
     layouts = [str(layout_of(value) or "") for value in direct.outputs]
     problem = Problem([], [], [], [Result(*each) for each in zip(expected, layouts, tolerances)])
     activations = [i for i in range(len(operands)) if i not in workload.weights]
-    problem.inputs.extend(_in_memory(direct.inputs[i], operands[i]) for i in activations)
+    problem.inputs.extend(in_memory(operands[i], described[i].layout) for i in activations)
     results = tuple(Place("output", number) for number in range(len(direct.outputs)))
     for form in workload.forms:
         places = {i: Place("input", number) for number, i in enumerate(activations)}
         parts: list[np.ndarray] = []
         end = 0
         for i in sorted(workload.weights):
-            bytes_ = _in_memory(form.inputs[i], _in_form(form.inputs[i], operands[i]))
+            bytes_ = in_memory(_in_form(form.inputs[i], operands[i]), str(layout_of(form.inputs[i]) or ""))
             places[i] = Place("weight", 0, end)
             parts += [bytes_, np.zeros(aligned(bytes_.size) - bytes_.size, np.uint8)]
             end += aligned(bytes_.size)
@@ -65,16 +66,15 @@ def make_problem(workload: Workload, seed: int = 0) -> Problem:
     return problem
 
 
-def _operands(kernel: KernelOp, weights: frozenset[int], seed: int) -> list[np.ndarray]:
-    signature = [(str(i), shape_of(value), to_numpy(element_type(value))) for i, value in enumerate(kernel.inputs)]
-    arrays = list(random_inputs(signature, seed).values())
-    for i in weights:
-        if arrays[i].dtype.kind == "f" and arrays[i].ndim > 1:  # sums then have the magnitude of activations
-            arrays[i] = arrays[i] / arrays[i].dtype.type(max(prod(arrays[i].shape[1:]), 1) ** 0.5)
-    return arrays
+def operands_of(kernel: KernelOp, weights: frozenset[int]) -> list[Operand]:
+    """Of a kernel whose operands `weights` are known when a network is built."""
+    return [
+        Operand(shape_of(value), str(to_numpy(element_type(value))), str(layout_of(value) or ""), i in weights)
+        for i, value in enumerate(kernel.inputs)
+    ]
 
 
-def _interpreted(kernel: KernelOp, operands: list[np.ndarray]) -> list[np.ndarray]:
+def interpreted(kernel: KernelOp, operands: list[np.ndarray]) -> list[np.ndarray]:
     """The kernel's results by its definition, computed in float64 and rounded to their types."""
     main = Block(arg_types=[value.type for value in kernel.inputs])
     types = [value.type for value in kernel.outputs]
@@ -87,19 +87,17 @@ def _interpreted(kernel: KernelOp, operands: list[np.ndarray]) -> list[np.ndarra
         return [array.astype(to_numpy(element_type(value))) for array, value in zip(found, kernel.outputs, strict=True)]
 
 
-def _tolerance(kernel: KernelOp, result: np.ndarray) -> float:
-    if (tolerance := _TOLERANCES.get(str(result.dtype))) is None:  # floats that are compared or rounded may be close
+def tolerance(kernel: KernelOp, result: np.ndarray, tf32: bool = False) -> float:
+    """How far a result of a kernel may be from what is expected: see `Result`. `tf32`: its products may be of rounded
+    factors."""
+    if tf32 and result.dtype == np.float32 and macs(kernel):
+        return _TF32
+    if (found := _TOLERANCES.get(str(result.dtype))) is None:  # floats that are compared or rounded may be close
         return _FEW if any(is_float(element_type(value)) for value in kernel.inputs) else 0.0
-    return 10 * tolerance if macs(kernel) > _LONG * result.size else tolerance
+    return 10 * found if macs(kernel) > _LONG * result.size else found
 
 
 def _in_form(value: SSAValue, array: np.ndarray) -> np.ndarray:
     """A weight as an operand of a form wants it: as it is, or transformed."""
     size = shape_of(value)[-1:]
     return array if shape_of(value) == array.shape else transformed_weight(array, size[0] - array.shape[-1] + 1)
-
-
-def _in_memory(value: SSAValue, array: np.ndarray) -> np.ndarray:
-    layout = layout_of(value)
-    packed = layout.pack(array) if layout else np.ascontiguousarray(array)
-    return packed.reshape(-1).view(np.uint8)

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from convc.ir.attributes import shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp
 from convc.targets.measurements import Record
+from convc.tuning.rows import Row
 from convc.tuning.search import Search
 from convc.tuning.tuner import Tuner
-
-
-@dataclass(frozen=True)
-class Row:
-    """A workload: times in us, `ratio` of the tuned to the untuned one; None where it was not measured."""
-
-    name: str
-    computes: str
-    count: int
-    share: float
-    untuned_us: float | None
-    tuned_us: float | None
-    ratio: float
-    template: str
-    config: dict[str, int]
-    candidates: int
-    failed: int
 
 
 def rows(tuner: Tuner) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from convc.targets.algorithms import forms
 from convc.targets.choosing import candidates
 from convc.targets.measurements import candidate_key
 from convc.targets.select import chosen
-from convc.targets.target import Target
+from convc.targets.target import AnyTarget
 from convc.targets.template import Config
 
 
@@ -47,18 +48,19 @@ class Workload:
     count: int = 0
     share: float = 0.0
 
-    def candidates(self, target: Target) -> list[Candidate]:
-        """All of all forms: the untuned one, then the first of each form, the second of each, and so on."""
-        ranked = [
-            (place, Candidate(number, *found))
-            for number, form in enumerate(self.forms)
-            for place, found in enumerate(candidates(form, target))
-        ]
+    def candidates(self, target: AnyTarget) -> list[Candidate]:
+        """All of all forms: the untuned one, then the first by each template for each form, the second, and so on."""
+        ranked: list[tuple[int, Candidate]] = []
+        for number, form in enumerate(self.forms):
+            places: Counter[str] = Counter()
+            for template, config in candidates(form, target):
+                ranked.append((places[template], Candidate(number, template, config)))
+                places[template] += 1
         ordered = [self.untuned, *(candidate for _, candidate in sorted(ranked, key=lambda pair: pair[0]))]
         return list({candidate.key: candidate for candidate in ordered}.values())
 
 
-def workloads(modules: Sequence[ModuleOp], target: Target) -> list[list[Workload]]:
+def workloads(modules: Sequence[ModuleOp], target: AnyTarget) -> list[list[Workload]]:
     """For each module, in which `select` has chosen without measurements, the workload of each of its kernels, in
     order. Equal kernels, of whichever module, are one workload."""
     found: dict[str, Workload] = {}
@@ -66,7 +68,7 @@ def workloads(modules: Sequence[ModuleOp], target: Target) -> list[list[Workload
     return [[_workload(kernel, target, found) for kernel in each] for each in kernels]
 
 
-def _workload(kernel: KernelOp, target: Target, found: dict[str, Workload]) -> Workload:
+def _workload(kernel: KernelOp, target: AnyTarget, found: dict[str, Workload]) -> Workload:
     """`found` holds those that are known, by the text of every form."""
     text = kernel_text(kernel)
     if text not in found:

@@ -268,7 +268,7 @@ def test_a_flipped_byte_is_refused(convc: Convc, built: Path) -> None:
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    assert_one_line(convc("run", built, "--random", 0), "weights.safetensors was altered since it was built")
+    assert_one_line(convc("run", built, "--random", 0), "weights.safetensors was altered since it was made")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX systems limit the size of files")

@@ -174,7 +174,7 @@ def test_code_for_another_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     from convc.targets.cuda.target import parse_cuda
 
     path = emulated_driver()
-    monkeypatch.setattr(engine, "Driver", lambda: Driver(path))
+    monkeypatch.setattr(engine, "Driver", lambda library: Driver(path))
     assert engine.lacking(parse_cuda("cuda:sm_90a").to_dict()) == ""
     assert engine.lacking(parse_cuda("cuda:sm_90").to_dict()) == ""
     assert "is sm_90: build it again" in engine.lacking(parse_cuda("cuda:sm_80").to_dict())

@@ -225,9 +225,9 @@ def test_a_missing_or_truncated_file_is_refused(name: str, artifact: Path, tmp_p
 
 def test_what_is_no_artifact_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("hello")
-    with pytest.raises(ArtifactError, match=r"expected an artifact's folder, .* does not exist"):
+    with pytest.raises(ArtifactError, match=r"expected the folder of an artifact, .* does not exist"):
         load(tmp_path / "none")
-    with pytest.raises(ArtifactError, match=r"expected an artifact's folder, .* is a file"):
+    with pytest.raises(ArtifactError, match=r"expected the folder of an artifact, .* is a file"):
         load(tmp_path / "file")
     with pytest.raises(ArtifactError, match="is no artifact"):
         load(tmp_path)

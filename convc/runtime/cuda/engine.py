@@ -30,11 +30,17 @@ _GRAPHS = 8
 
 
 class CudaEngine:
-    """Runs the variants of an artifact on this machine's GPU, or, with a `driver` and machine `code` for it, on what
-    that drives. Calls from several threads take turns."""
+    """Runs the variants of an artifact on this machine's GPU, or, with a `driver` and modules of machine `code` for it,
+    on what that drives. `weights` are the bytes of its weights, where those are not the artifact's. Calls from several
+    threads take turns. Raises ArtifactError."""
 
     def __init__(
-        self, folder: Path, manifest: Mapping[str, Any], driver: Driver | None = None, code: bytes | None = None
+        self,
+        folder: Path,
+        manifest: Mapping[str, Any],
+        driver: Driver | None = None,
+        code: Sequence[bytes] = (),
+        weights: np.ndarray | None = None,
     ) -> None:
         if driver is None and (missing := lacking(manifest["target"])):
             raise ArtifactError(f"built for {manifest['target']['name']}: {missing}")
@@ -42,15 +48,16 @@ class CudaEngine:
         self._close = weakref.finalize(self, self._context.close)
         self._lock = threading.Lock()
         try:
-            self._load(folder, manifest, code or (folder / KERNELS["cuda"]).read_bytes())
+            code = code or [(folder / KERNELS["cuda"]).read_bytes()]
+            weights = read_weights(folder / WEIGHTS, manifest["weight_bytes"]) if weights is None else weights
+            self._load(manifest, code, weights)
         except CudaError as error:
             self._close()
             raise ArtifactError(f"cannot load {folder}: {error}") from None
 
-    def _load(self, folder: Path, manifest: Mapping[str, Any], code: bytes) -> None:
+    def _load(self, manifest: Mapping[str, Any], code: Sequence[bytes], weights: np.ndarray) -> None:
         context = self._context
-        module = context.module(code)
-        weights = read_weights(folder / WEIGHTS, manifest["weight_bytes"])
+        modules = [context.module(each) for each in code]
         variants = manifest["variants"]
         sizes = {
             "weight": weights.nbytes,
@@ -77,6 +84,7 @@ class CudaEngine:
         functions = {
             launch["function"]: context.function(module, launch["function"], launch["dynamic_bytes"])
             for kernel in manifest["kernels"].values()
+            for module in (modules[kernel.get("module", 0)],)
             for launch in kernel["launches"]
         }
         self._variants = [
@@ -253,10 +261,11 @@ class _Staged:
         return results
 
 
-def lacking(target: Mapping[str, Any]) -> str:
-    """What this machine lacks to run code for a target (a manifest's); empty if nothing."""
+def lacking(target: Mapping[str, Any], library: Path | None = None) -> str:
+    """What this machine lacks to run code for a target (a manifest's); empty if nothing. `library` is the driver's, if
+    it is not the system's."""
     try:
-        gpu = Driver().describe()
+        gpu = Driver(library).describe()
     except CudaError as error:
         return str(error)
     arch = str(target["arch"])

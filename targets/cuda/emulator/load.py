@@ -27,4 +27,4 @@ def load_emulated(path: str | Path) -> Executable:
         library = Path(scratch) / "kernels.so"
         emulated_kernels((folder / SOURCE).read_text(), functions, library, DEVICE_HEADERS)
         code = library.read_bytes()
-    return Executable(folder, manifest, engine=CudaEngine(folder, manifest, driver, code))
+    return Executable(folder, manifest, engine=CudaEngine(folder, manifest, driver, [code]))
