@@ -117,7 +117,7 @@ def _tune(
     if arguments.level < 3:
         raise UsageError(f"--tune needs -O3: at -O{arguments.level} there is one way to compute each kernel")
     if not isinstance(target, Target):
-        raise UsageError(f"--tune measures kernels on CPUs, not yet on {target.name}")
+        raise UsageError(f"--tune measures kernels on CPUs; for {target.name} there is convc tune")
     check_output(output)
     threads, database = arguments.threads or target.cores, arguments.db or default_path()
     with view(quiet=arguments.json) as (show, report):

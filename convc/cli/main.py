@@ -83,29 +83,22 @@ def _fail(error: Exception, status: int) -> int:
     return status
 
 
-def _mistakes() -> tuple[type[Exception], ...]:
-    """The exceptions that tell of the user's model, files or machine rather than of a bug. They are imported only
-    now that one was raised."""
-    from convc.frontends.onnx import ImportProblem
-    from convc.runtime import ArtifactError, InputError
-    from convc.runtime.cuda.driver import CudaError
-    from convc.targets.cpu.codegen import CodegenError
-    from convc.targets.measurements import TuningError
-    from convc.targets.target import TargetError
-    from convc.targets.toolchain import ToolchainError
-    from convc.verify import ReferenceFailure, VerificationError
+_MISTAKES = {
+    "convc.artifact.manifest": "ArtifactError",
+    "convc.frontends.onnx.problem": "ImportProblem",
+    "convc.runtime.arrays": "InputError",
+    "convc.runtime.cuda.driver": "CudaError",
+    "convc.targets.cpu.codegen": "CodegenError",
+    "convc.targets.measurements": "TuningError",
+    "convc.targets.target": "TargetError",
+    "convc.targets.toolchain": "ToolchainError",
+    "convc.verify.reference": "ReferenceFailure",
+    "convc.verify.report": "VerificationError",
+}
 
-    return (
-        ArtifactError,
-        CodegenError,
-        CudaError,
-        ImportProblem,
-        InputError,
-        MemoryError,
-        OSError,
-        ReferenceFailure,
-        TargetError,
-        ToolchainError,
-        TuningError,
-        VerificationError,
-    )
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    """The exceptions that tell of the user's model, files or machine rather than of a bug. Only a module that was
+    imported can have raised its own; where there is the run-time alone, most cannot be imported."""
+    found = [getattr(sys.modules.get(module), name, None) for module, name in _MISTAKES.items()]
+    return (MemoryError, OSError, *filter(None, found))

@@ -77,7 +77,7 @@ REFUSED = {
     "an unknown architecture": (["--target", "cuda:sm_10"], 'unknown target "cuda:sm_10"; known: cuda'),
     "an unknown feature": (["--target", "cuda:sm_80+fast"], 'unknown target "cuda:sm_80+fast"; known: cuda'),
     "a precision of GPUs": (["--precision", "fp16"], "--precision fp16: only a GPU computes in it, the target is cpu"),
-    "tuning": (["--target", "cuda:sm_80", "--tune", "3"], "--tune measures kernels on CPUs, not yet on cuda:sm_80"),
+    "tuning": (["--target", "cuda:sm_80", "--tune", "3"], "--tune measures kernels on CPUs; for cuda:sm_80"),
 }
 
 
@@ -100,3 +100,42 @@ def test_an_artifact_for_a_gpu_does_not_run_without_one(convc, model) -> None:
     assert "built for cuda:sm_90a: this machine has no NVIDIA driver" in done.stderr
     assert convc("build", model, "-o", "cpu.convc", "--no-verify").returncode == 0
     assert "only code for GPUs is emulated" in convc("run", "cpu.convc", "--random", "0", "--emulate").stderr
+
+
+@without_gpu
+def test_tuning_in_halves(convc, model, tmp_path) -> None:
+    """What can be done without a GPU, and what cannot in one line."""
+    emit = ("tune", model, "--target", "cuda:sm_90a", "--precision", "fp16", "--emit-candidates", "c", "--trials", 2)
+    done = convc(*emit, "--json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    kernels = json.loads((tmp_path / "c" / "candidates.json").read_text())["kernels"]
+    assert facts["kernels"] == len(kernels) > 0
+    assert facts["candidates"] == 2 * len(kernels)
+    assert facts["refused"] == 0
+    assert "r" in {kernel["name"] for kernel in kernels}, "the convolution"
+    for kernel in kernels:
+        for candidate in kernel["candidates"]:
+            assert (tmp_path / "c" / candidate["file"]).read_bytes().startswith(b"\x7fELF")
+            assert all(launch["registers"] > 0 == launch["spilled_bytes"] for launch in candidate["launches"])
+    refused = {
+        "c cannot be measured here, it is for cuda:sm_90a: this machine has no NVIDIA driver": ["--measure", "c"],
+        "c was not measured: convc tune --measure it where its GPU is": ["--merge", "c"],
+        "expected the folder of a set of candidates, nowhere does not exist": ["--measure", "nowhere"],
+        "small.onnx is a file": ["--merge", "small.onnx"],
+        "--threads is for tuning on CPUs": ["--measure", "c", "--threads", 2],
+        "expected a MODEL, or --measure DIR or --merge DIR alone": [model, "--measure", "c"],
+        "cuda:sm_80 is another machine (this machine has no NVIDIA driver": [model, "--target", "cuda:sm_80"],
+        "--emit-candidates is for GPUs, the target is cpu": [model, "--emit-candidates", "d"],
+        "--db: --emit-candidates measures nothing": [model, "--emit-candidates", "d", "--db", "x"],
+        "small.onnx exists and is no set of candidates": [*emit[1:6], "--emit-candidates", "small.onnx"],
+        "--precision fp16: only a GPU computes in it, the target is cpu": [model, "--precision", "fp16"],
+    }
+    for message, options in refused.items():
+        done = convc("tune", *options)
+        assert done.returncode in (1, 2)
+        assert done.stderr.startswith("convc: error: ")
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    (tmp_path / "c" / "k0c1.cubin").write_bytes(b"altered")
+    assert "k0c1.cubin was altered since it was made: emit it again" in convc("tune", "--measure", "c").stderr
