@@ -17,6 +17,7 @@ import onnx
 import pytest
 
 from convc.artifact.manifest import ArtifactError
+from convc.cli.main import main
 from convc.ir.kernel import KernelOp
 from convc.ir.text import kernel_text, main_function
 from convc.pipeline import Build
@@ -103,9 +104,11 @@ def copy(measured: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> CudaTarget:
-    """The software device, as this machine's GPU."""
+    """The software device, as the GPU of this machine, and of processes that begin on it."""
     real, path = driver.Driver, emulated_driver()
-    monkeypatch.setattr(driver, "Driver", lambda library=None: real(library or path))
+    for room in ("runtime.cuda.driver", "runtime.cuda.engine", "tuning.cuda.measure"):
+        monkeypatch.setattr(f"convc.{room}.Driver", lambda library=None: real(library or path))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(path.parent))
     return parse_cuda("cuda")
 
 
@@ -191,6 +194,30 @@ def test_builds_choose_by_what_was_merged(
     assert len(Database.read(database).records(kernel_text(kernel), Setting.of(here, 0))) == 9
     for other in (parse_cuda("cuda:sm_90a"), parse_cuda("cuda:sm_80")):
         assert "cost" not in notes(built(other, model, database)) or not notes(built(other, model, database))["cost"]
+
+
+def test_where_the_gpu_is_both_halves_are_one(
+    model: onnx.ModelProto,
+    here: CudaTarget,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    onnx.save(model, tmp_path / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("convc.targets.cuda.compiler.compile_cuda", planting(tmp_path))
+    options = ["--target", "cuda", "--precision", "fp16", "--trials", "2", "--db", "t.db", "--export", "known.json"]
+    assert main(["tune", "model.onnx", *options]) == 0
+    printed = capsys.readouterr()
+    assert re.search(r"^  rectified \(matmul 40x64 -> 40x64\): [\d.]+ us, ", printed.err, re.MULTILINE)
+    assert f"measured    on {here.processor}" in printed.out
+    assert "2 (1 failed)" in printed.out
+    kernel = built(here, model, tmp_path / "t.db")
+    records = Database.read(tmp_path / "t.db").records(kernel_text(kernel), Setting.of(here, 0))
+    assert [record.outcome for record in records] == ["ok", "wrong"]
+    ((processor, choices),) = json.loads((tmp_path / "known.json").read_text())["choices"].items()
+    assert processor == here.processor
+    assert [template for template, _, _ in choices.values()] == [records[0].template]
 
 
 def test_what_failed_is_avoided_though_nothing_succeeded(
