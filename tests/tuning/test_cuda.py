@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,15 @@ from convc.tuning.database import Database, Setting
 from convc.tuning.known import export
 from convc.tuning.operands import random_operands
 from convc.tuning.problem import interpreted, operands_of
-from convc.tuning.workloads import workloads
+from convc.tuning.workloads import Candidate, Workload, workloads
 
+NO_CODE, SPILLS = "no code can be made of it", "it does not fit into registers"
 FAULTS = {
     1: ("wrong", "return;"),
     2: ("crashed", "*(volatile int *)16 = 1;"),
     3: ("hung", 'for (;;) asm volatile("" ::: "memory");'),
-    4: ("refused", "no code can be made of it"),
-    5: ("refused", "it does not fit into registers"),
+    4: ("refused", NO_CODE),
+    5: ("refused", SPILLS),
     6: ("wrong", "((char *)RESULT)[40 * 64 * 4] = 1;"),
     7: ("wrong", "if (blockIdx.x + 1 == gridDim.x && blockIdx.y + 1 == gridDim.y) ((char *)OPERAND)[threadIdx.x] = 1;"),
 }
@@ -51,15 +52,15 @@ FAULTS = {
 LIMIT = 3.0  # seconds after which a call hangs, on a device as slow as this one
 
 
-def planting(folder: Path) -> Callable[[str, str, Sequence[str]], MachineCode]:
-    """A compiler for the software device that plants the faults."""
+def compiling(folder: Path, faults: Mapping[int, tuple[str, str]]) -> Callable[[str, str, Sequence[str]], MachineCode]:
+    """A compiler for the software device that plants faults."""
 
     def compiled(source: str, arch: str, functions: Sequence[str]) -> MachineCode:
-        kernel, number = map(int, re.findall(r"\d+", functions[0])[:2])
-        code = FAULTS.get(number, ("ok", ""))[1] if kernel == 0 else ""
-        if number == 4:
+        number = int(re.findall(r"\d+", functions[0])[1])
+        code = faults.get(number, ("ok", ""))[1]
+        if code == NO_CODE:
             raise ToolchainError(code)
-        if code and number != 5:
+        if code not in ("", SPILLS):
             found = re.search(r'extern "C" __global__[^(]*\([^(]*\)[^(]*\(([^)]*)\) \{', source)
             assert found is not None, source
             names = [parameter.split()[-1] for parameter in found[1].split(",")]
@@ -68,7 +69,8 @@ def planting(folder: Path) -> Callable[[str, str, Sequence[str]], MachineCode]:
             source = f"{source[:place]} {planted}{source[place:]}"
         path = folder / f"{functions[0]}.so"
         emulated_kernels(source, functions, path, DEVICE_HEADERS)
-        return MachineCode(path.read_bytes(), {name: Resources(1, 0, 0, 8 * (number == 5)) for name in functions})
+        spilled = 8 if code == SPILLS else 0
+        return MachineCode(path.read_bytes(), {name: Resources(1, 0, 0, spilled) for name in functions})
 
     return compiled
 
@@ -83,7 +85,7 @@ def emitted(model: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) ->
     """Candidates of a matrix product of halves, most of which fail. Not to be changed: copy it first."""
     folder = tmp_path_factory.mktemp("cuda")
     build = Build(parse_cuda("cuda:sm_90a"), precision="fp16", measured=False)
-    emit(model, [{}], build, folder / "candidates", 9, planting(folder))
+    emit(model, [{}], build, folder / "candidates", 9, compiling(folder, FAULTS))
     return folder / "candidates"
 
 
@@ -123,7 +125,7 @@ def test_each_fault_is_recorded_as_what_it_is(measured: Path) -> None:
     assert reasons[6] == "it writes beyond the result"
     assert reasons[7] == "it writes into its operands"
     refused = [each.get("refused", "") for each in Candidates(measured).kernels[0]["candidates"]]
-    assert refused[4].endswith("no code can be made of it")
+    assert refused[4].endswith(NO_CODE)
     assert refused[5].endswith("it spills 8 bytes of registers")
 
 
@@ -205,7 +207,7 @@ def test_where_the_gpu_is_both_halves_are_one(
 ) -> None:
     onnx.save(model, tmp_path / "model.onnx")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("convc.targets.cuda.compiler.compile_cuda", planting(tmp_path))
+    monkeypatch.setattr("convc.targets.cuda.compiler.compile_cuda", compiling(tmp_path, FAULTS))
     options = ["--target", "cuda", "--precision", "fp16", "--trials", "2", "--db", "t.db", "--export", "known.json"]
     assert main(["tune", "model.onnx", *options]) == 0
     printed = capsys.readouterr()
@@ -218,6 +220,24 @@ def test_where_the_gpu_is_both_halves_are_one(
     ((processor, choices),) = json.loads((tmp_path / "known.json").read_text())["choices"].items()
     assert processor == here.processor
     assert [template for template, _, _ in choices.values()] == [records[0].template]
+
+
+def test_tensor_maps_and_clusters_are_launched_as_in_networks(
+    convolutions: Callable[..., onnx.ModelProto], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def few(workload: Workload, target: CudaTarget) -> list[Candidate]:
+        every = [each for each in candidates(workload, target) if each.template == "hopper_gemm"]
+        return [*every[:1], *(each for each in every if each.config["splits"] == 4)][:2]
+
+    candidates = Workload.candidates
+    monkeypatch.setattr(Workload, "candidates", few)
+    build = Build(parse_cuda("cuda:sm_90a"), precision="fp16", measured=False)
+    emit(convolutions(6), [{}], build, tmp_path / "candidates", 2, compiling(tmp_path, {}))
+    (row,) = measure(tmp_path / "candidates", emulated_driver(), LIMIT).rows()
+    assert (row.name, row.candidates, row.failed) == ("second", 2, 0)
+    first, second = Candidates(tmp_path / "candidates").kernels[0]["candidates"]
+    assert isinstance(first["launches"][0]["operands"][0], dict)
+    assert second["launches"][0]["cluster"] == [1, 1, 4]
 
 
 def test_what_failed_is_avoided_though_nothing_succeeded(
