@@ -123,11 +123,14 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> Records:
 
 
 def _finish(arguments: argparse.Namespace, records: Records, database: Path | None) -> None:
-    """Export what was found, and say it."""
+    """Export what was found, and say it. Raises TuningError where no candidate of a kernel is right."""
+    from convc.targets.measurements import TuningError
     from convc.tuning.known import export
 
     if arguments.export:
         export(arguments.export, records.target, 0, records.choices())
+    if failures := records.failures():
+        raise TuningError("; ".join(failures))
     rows = records.rows()
     ratio = sum(row.share * row.ratio for row in rows)
     if arguments.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convc.targets.measurements import Outcome
@@ -22,6 +23,12 @@ class Finding:
     samples: int = 0
     why: str = ""
     machine: str = ""
+
+
+def nothing_right(kernel: str, outcomes: Sequence[Outcome]) -> str:
+    """What to say of a kernel for which no candidate is right, though all were tried."""
+    counts = ", ".join(f"{outcomes.count(each)} {each}" for each in sorted(set(outcomes)))
+    return f"no candidate for kernel '{kernel}' is right: {counts}"
 
 
 class Failed(Exception):

@@ -12,6 +12,7 @@ from math import inf
 
 from convc.tuning.batch import Conditions, Measure, Trial
 from convc.tuning.database import Database, Setting
+from convc.tuning.findings import nothing_right
 from convc.tuning.search import Search
 from convc.tuning.workers import Worker, wait
 from convc.tuning.workloads import Workload
@@ -107,13 +108,11 @@ class Tuner:
 
     def failures(self) -> list[str]:
         """What to say of workloads for which no candidate is right, though all were tried."""
-        found = []
-        for search in self.searches:
-            if search.best is None and search.tried:
-                outcomes = [record.outcome for _, record in search.known.values()]
-                counts = ", ".join(f"{outcomes.count(each)} {each}" for each in sorted(set(outcomes)))
-                found.append(f"no candidate for kernel '{search.workload.name}' is right: {counts}")
-        return found
+        return [
+            nothing_right(search.workload.name, [record.outcome for _, record in search.known.values()])
+            for search in self.searches
+            if search.best is None and search.tried
+        ]
 
     def _give(self, worker: Worker, busy: set[int | None]) -> None:
         """Give a worker the batch that promises most, if the budget allows for another."""

@@ -222,6 +222,21 @@ def test_where_the_gpu_is_both_halves_are_one(
     assert [template for template, _, _ in choices.values()] == [records[0].template]
 
 
+def test_nothing_right_is_one_line_when_all_is_merged(
+    copy: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = json.loads((copy / RECORDS).read_text())
+    for record in data["records"]:
+        record |= {"outcome": "wrong", "ns": 0.0} if record["outcome"] == "ok" else {}
+    (copy / RECORDS).write_text(json.dumps(data))
+    assert main(["tune", "--merge", str(copy), "--db", str(tmp_path / "t.db")]) == 1
+    message = "no candidate for kernel 'rectified' is right: 1 crashed, 1 hung, 2 refused, 5 wrong"
+    assert capsys.readouterr().err == f"convc: error: {message}\n"
+    records = Records(Candidates(copy))
+    text = records.candidates.kernels[0]["text"]
+    assert len(Database.read(tmp_path / "t.db").records(text, Setting.of(records.target, 0))) == 9
+
+
 def test_tensor_maps_and_clusters_are_launched_as_in_networks(
     convolutions: Callable[..., onnx.ModelProto], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

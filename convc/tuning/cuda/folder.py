@@ -18,7 +18,7 @@ from convc.runtime.arrays import dtype_named
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.measurements import Record, TuningError
 from convc.tuning.database import Database, Setting
-from convc.tuning.findings import Finding
+from convc.tuning.findings import Finding, nothing_right
 from convc.tuning.operands import Operand, in_memory, random_operands
 from convc.tuning.results import Result, Sample
 from convc.tuning.rows import Row
@@ -139,6 +139,12 @@ class Records:
         for kernel, described in enumerate(self.candidates.kernels):
             if good := [record for record, _, _ in self.of_kernel(kernel) if record.outcome == "ok"]:
                 yield described["text"], min(good, key=lambda record: record.ns)
+
+    def failures(self) -> list[str]:
+        """What to say of kernels of which no candidate is right."""
+        outcomes = [[record.outcome for record, _, _ in self.of_kernel(i)] for i in range(len(self.candidates.kernels))]
+        pairs = zip(self.candidates.kernels, outcomes, strict=True)
+        return [nothing_right(kernel["name"], each) for kernel, each in pairs if "ok" not in each]
 
     def rows(self) -> list[Row]:
         """All kernels, those that take most of the time first; shares are of the time of all that were measured."""
