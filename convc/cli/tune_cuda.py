@@ -132,7 +132,7 @@ def _finish(arguments: argparse.Namespace, records: Records, database: Path | No
     if failures := records.failures():
         raise TuningError("; ".join(failures))
     rows = records.rows()
-    ratio = sum(row.share * row.ratio for row in rows)
+    ratio = sum(row.share * row.ratio for row in rows) if rows else 1.0
     if arguments.json:
         facts: dict[str, Any] = {"target": records.target.to_dict(), "ratio": ratio, "kernels": list(map(vars, rows))}
         print_json(facts | {"database": str(database) if database else None})
