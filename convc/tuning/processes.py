@@ -31,7 +31,8 @@ class Child:
     """A function called in a process of its own. What it writes to stdout and stderr is kept: see `why`."""
 
     def __init__(self, function: Callable[..., None], *arguments: Any, way: Way = FORK) -> None:
-        self._messages: IO[bytes] = NamedTemporaryFile(prefix="convc.")  # noqa: SIM115 (lives as long as the child)
+        # It lives as long as the child, which takes its name away when it has opened it.
+        self._messages: IO[bytes] = NamedTemporaryFile(prefix="convc.", delete=False)  # noqa: SIM115
         parent = os.getpid()
         self.process: BaseProcess = way.Process(
             target=_run, args=(function, arguments, self._messages.name, parent), daemon=False
@@ -74,6 +75,7 @@ def _run(function: Callable[..., None], arguments: tuple[Any, ...], messages: st
         os._exit(1)
     faulthandler.disable()
     sys.stdout = sys.stderr = open(messages, "w", buffering=1)  # noqa: SIM115 (until the process ends)
+    os.unlink(messages)
     for stream in (1, 2):
         os.dup2(sys.stdout.fileno(), stream)
     try:
