@@ -22,7 +22,7 @@ from convc.tuning.results import Result, Sample
 _MOST = 1 << 30
 """Multiply-adds, or bytes of results in float64, beyond which only a few images of a batch are computed."""
 _SAMPLES = 1 << 14
-"""Elements of a result: in tiles of 32 x 32, those of which one is wrong in 25 million are found."""
+"""Elements of a result: 16 of a tile of 32 x 32, on average, where a million are computed."""
 _ROWWISE = (CastOp, ConvOp, ElementwiseOp, MatMulOp, PoolOp, RelayoutOp)
 """What computes each place of the first axis from the same place of its first operand."""
 

@@ -24,6 +24,7 @@ from convc.tuning.workloads import Workload
 _TOLERANCES = {"bfloat16": 8e-3, "float16": 1e-3, "float32": 1e-5, "float64": 1e-13}
 """max|diff|/max|ref| of one kernel."""
 _TF32 = 2e-3
+"""The same where the factors of products are rounded to TF32."""
 _LONG = 4096
 """Sums of more products than this may differ ten times as much: each rounds, in another order."""
 _FEW = 1e-3

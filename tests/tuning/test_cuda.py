@@ -33,9 +33,11 @@ from convc.tuning.cuda.emit import emit
 from convc.tuning.cuda.folder import RECORDS, Candidates, Records
 from convc.tuning.cuda.measure import measure
 from convc.tuning.database import Database, Setting
+from convc.tuning.findings import Failed
 from convc.tuning.known import export
 from convc.tuning.operands import random_operands
 from convc.tuning.problem import interpreted, operands_of
+from convc.tuning.results import Output, Result, Sample
 from convc.tuning.workloads import Candidate, Workload, workloads
 
 NO_CODE, SPILLS = "no code can be made of it", "it does not fit into registers"
@@ -323,6 +325,21 @@ def test_a_sample_of_a_large_problem_is_of_the_whole(
                 assert images in ({0, 4}, set(range(5)))
                 cut += images == {0, 4}
     assert cut == len(found) - 1 == 4, "all but the one that moves the first axis"
+
+
+def test_a_sample_misses_nothing_that_was_left_out() -> None:
+    whole = np.arange(512, dtype=np.float32).reshape(8, 64)
+    places = np.arange(0, 511, 7)
+    output = Output(Result(whole.reshape(-1)[places], "", 1e-5, Sample(whole.shape, places)))
+    output.spoil()
+    output.inside.view(np.float32)[:511] = whole.reshape(-1)[:511]
+    with pytest.raises(Failed, match="the result holds NaN, or was not written everywhere"):
+        output.check("the result")
+    output.inside.view(np.float32)[511] = 12345.0
+    output.check("the result")
+    output.inside.view(np.float32)[7] += 1
+    with pytest.raises(Failed, match="expected at most 1e-05"):
+        output.check("the result")
 
 
 def damaged(folder: Path) -> None:
