@@ -17,8 +17,9 @@ from xdsl.ir import Operation, SSAValue
 from convc.ir.attributes import PoolKind, shape_of
 from convc.ir.functions import Fn
 from convc.ir.neural import ArgReduceOp, LRNOp, MatMulOp, ReduceOp, SoftmaxOp
-from convc.ir.windows import ArgPoolOp, ConvOp, ConvTransposeOp, PoolOp
+from convc.ir.windows import ArgPoolOp, ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp
 from convc.targets.emit import Emitter, Index, dtype_of
+from convc.targets.flat import flattened
 from convc.targets.functions import apply
 from convc.targets.reducers import ADD, MAXIMUM, MINIMUM, reduction, window_axes
 from convc.targets.rows import arg_reduce, reduce, softmax
@@ -54,7 +55,7 @@ def conv(emitter: Emitter, op: ConvOp) -> te.Tensor:
         "conv",
         reads=[(op.w, 0), (op.x, 1)] if depthwise else [(op.w, 0)] if group == 1 else None,
     )
-    bind_with_bias(emitter, op, tensor)
+    bind_with_bias(emitter, op, lambda index: emitter.element(op.result, tensor, index))
     return tensor
 
 
@@ -85,21 +86,19 @@ def conv_transpose(emitter: Emitter, op: ConvTransposeOp) -> te.Tensor:
         "conv_transpose",
         reads=[(op.w, 1)] if group == 1 else None,
     )
-    bind_with_bias(emitter, op, tensor)
+    bind_with_bias(emitter, op, lambda index: emitter.element(op.result, tensor, index))
     return tensor
 
 
-def bind_with_bias(emitter: Emitter, op: ConvOp | ConvTransposeOp, tensor: te.Tensor) -> None:
-    """Bind a convolution's result to the tensor of its products plus the bias, if it has one."""
+def bind_with_bias(
+    emitter: Emitter, op: ConvOp | ConvTransposeOp | WinogradConvOp, sums: Callable[[Index], Any]
+) -> None:
+    """Bind a convolution's result to its sums of products plus the bias, if it has one."""
     bias = op.bias
     if bias is None:
-        emitter.bind(op.result, tensor)
+        emitter.bind_element(op.result, sums)
     else:
-        emitter.bind_element(
-            op.result,
-            lambda index: emitter.element(op.result, tensor, index) + emitter.read(bias, [index[1]]),
-            also=[(bias, 0)],
-        )
+        emitter.bind_element(op.result, lambda index: sums(index) + emitter.read(bias, [index[1]]), also=[(bias, 0)])
 
 
 def matmul(emitter: Emitter, op: MatMulOp) -> te.Tensor:
@@ -164,9 +163,8 @@ def arg_pool(emitter: Emitter, op: ArgPoolOp) -> None:
     extreme = te.compute(extents, element, name="extreme")
 
     def position(*index: Any) -> Any:
-        at, flat = tap(index, again), 0
-        for i, size in zip(at, shape, strict=True):
-            flat = flat * size + i
+        at = tap(index, again)
+        flat = flattened(at, shape)
         inside = [test for axis in spatial_axes(op) for test in (at[axis] >= 0, at[axis] < shape[axis])]
         hit = tirx.all(*inside, padded(emitter, op.x, at, lowest, spatial_axes(op)) == extreme(*index))
         return MINIMUM.reduce(tirx.Select(hit, flat, tirx.const(prod(shape) - 1, "int32")), again)

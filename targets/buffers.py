@@ -14,6 +14,8 @@ from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.kernel import KernelOp
+from convc.ir.windows import ConvOp, ConvTransposeOp, WinogradConvOp
+from convc.targets.anchors import bind_with_bias
 from convc.targets.emit import Emitter, Index, dtype_of
 from convc.targets.epilogues import after_anchor
 
@@ -78,6 +80,20 @@ class BufferEmitter(Emitter):
             channel = index(lane)[1]
             with T.If(channel < shape[1]), T.Then():
                 write(lane)
+
+    def store_channels(
+        self,
+        op: ConvOp | ConvTransposeOp | WinogradConvOp,
+        at: Index,
+        first: Any,
+        lanes: int,
+        sums: Callable[[Any], Any],
+    ) -> None:
+        """Write results of a convolution: those of `lanes` channels from `first` on, at an index `[n, *spatial]`.
+        `sums` gives the sum of products of a lane."""
+        bind_with_bias(self, op, lambda index: sums(self.simplify(index[1] - first)))
+        n, *spatial = at
+        self.store(lambda lane: [n, first + lane, *spatial], lanes)
 
     def store_vector(self, element: Callable[[Any], Any], index: Callable[[Any], Index], lanes: int) -> None:
         """Write a vector of the kernel's result, in plain layout: `index` gives the place of a lane, `element` the

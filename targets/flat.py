@@ -87,10 +87,7 @@ class Memory:
 
     def offset(self, position: Sequence[int]) -> int:
         """Where in the result's memory a position lies."""
-        flat = 0
-        for i, size in zip(position, self.shape, strict=True):
-            flat = flat * size + i
-        return flat
+        return int(flattened(position, self.shape))
 
 
 @dataclass(frozen=True)
@@ -147,10 +144,8 @@ class FlatReader(Emitter):
     def _load(self, number: int, index: Index) -> Any:
         argument = self.kernel.block.args[number]
         layout = layout_of(argument)
-        address: Any = 0
-        for i, size in zip(layout.physical_index(index) if layout else index, physical_shape(argument), strict=True):
-            address = address * size + i
-        address = self.simplify(address)
+        place = layout.physical_index(index) if layout else index
+        address = self.simplify(flattened(place, physical_shape(argument)))
         if self.guarded:
             return tirx.BufferLoad(self.memory.operands[number], [address])
         for load in self.loads:
@@ -165,6 +160,14 @@ def whole(shape: Sequence[int]) -> Box:
     """All positions of a tensor of this physical shape."""
     digits = [Digit(axis, 1, size, prod(shape[axis + 1 :])) for axis, size in enumerate(shape) if size > 1]
     return Box((0,) * len(shape), tuple(digits))
+
+
+def flattened(index: Sequence[Any], shape: Sequence[int]) -> Any:
+    """Where an element lies in memory of a shape; the inverse of `unravelled`."""
+    flat: Any = 0
+    for i, size in zip(index, shape, strict=True):
+        flat = flat * size + i
+    return flat
 
 
 def unravelled(flat: Any, shape: Sequence[int]) -> list[Any]:

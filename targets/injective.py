@@ -14,6 +14,7 @@ from convc.ir.data import BroadcastOp, CastOp, ConcatOp, PadOp, ReshapeOp, Resiz
 from convc.ir.dtypes import is_storage, to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
+from convc.ir.kernel import KernelOp
 from convc.ir.neural import BatchNormOp, LRNOp
 from convc.ir.sampling import GatherOp, GridSampleOp
 from convc.targets.functions import apply, truth
@@ -23,6 +24,21 @@ from convc.targets.sampling import read_gather, read_grid_sample
 
 if TYPE_CHECKING:
     from convc.targets.emit import Emitter, Index
+
+
+_MOST_NEAR = 16
+"""Channels that an unrolled LRN reads for an element."""
+
+
+def reads_few(kernel: KernelOp) -> bool:
+    """Whether an element of a kernel's result is an expression of few elements: there is no anchor, or one that gathers
+    or samples, or an LRN over a few channels."""
+    match kernel.anchor:
+        case None | GatherOp() | GridSampleOp():
+            return True
+        case LRNOp() as op:
+            return op.size.value.data <= _MOST_NEAR
+    return False
 
 
 def read_elementwise(emitter: Emitter, op: ElementwiseOp, index: Index) -> Any:

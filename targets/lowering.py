@@ -7,6 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
+LOOPS = (
+    s_tir.transform.LoopPartition,
+    tirx.transform.VectorizeLoop,
+    tirx.transform.StorageRewrite,
+    s_tir.transform.HoistIfThenElse,
+    tirx.transform.UnrollLoop,
+    s_tir.transform.RenormalizeSplitPattern,
+    tirx.transform.StmtSimplify,
+    tirx.transform.RemoveNoOp,
+    s_tir.transform.RewriteUnsafeSelect,
+)
+"""The part of TVM's pipeline (tvm/s_tir/pipeline.py) for loops over flat buffers, whatever they run on."""
+
 
 def run(
     passes: Sequence[Callable[[], ir.transform.Pass]], functions: Mapping[ir.GlobalVar | str, tirx.PrimFunc]

@@ -17,7 +17,7 @@ from convc.ir.dtypes import is_float
 from convc.ir.kernel import KernelOp
 from convc.ir.ordering import ScanOp, TopKOp
 from convc.targets.emit import Index, dtype_of
-from convc.targets.flat import FlatReader, Memory, unravelled, whole, without_elements
+from convc.targets.flat import FlatReader, Memory, flattened, unravelled, whole, without_elements
 from convc.targets.reducers import ADD, MULTIPLY
 
 Loop: TypeAlias = Callable[[tirx.Var, int, tirx.Stmt], tirx.Stmt]
@@ -51,9 +51,7 @@ class _Rows:
         """Store what follows from an element of the anchor's result."""
         self.reader.bind_element(self.op.result, value)
         index = self.index(outer, i, inner)
-        at: Any = 0
-        for place, size in zip(index, self.memory.shape, strict=True):
-            at = at * size + place
+        at = flattened(index, self.memory.shape)
         return tirx.BufferStore(self.memory.result, self.reader.element_at(self.kernel.yielded[0], index), [at])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import platform
 import re
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from convc.runtime.cpu import usable_cores
 
 if TYPE_CHECKING:
     import tvm.target
@@ -261,13 +262,6 @@ def _describe(
         cores=usable_cores(),
         required_features=tuple(required),
     )
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _default_caches(triple: str, available: frozenset[str]) -> tuple[int, int, int]:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from convc.runtime.cpu import usable_cores
 from convc.targets.cpu.codegen import lowered
 from convc.targets.emit_c import to_c
 from convc.targets.lower import Program, Step
 from convc.targets.registry import template_named
-from convc.targets.target import Target, usable_cores
+from convc.targets.target import Target
 from convc.targets.toolchain import compile_c, link, runtime_object
 from convc.tuning.findings import Finding
 from convc.tuning.problem import Problem

@@ -9,10 +9,11 @@ Koren and Somekh, "Almost Optimal Exploration in Multi-Armed Bandits", ICML 2013
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from statistics import median
 from typing import Protocol
 
-from convc.tuning.findings import Finding
+from convc.tuning.findings import Failed, Finding
 
 _STAGES = ((4, 1.3, 8), (8, 1.08, 4), (16, 1.03, 2), (24, 1.0, 1))
 """Rounds, then which candidates go on: those within this factor of the fastest, and no more than so many, beside the
@@ -22,13 +23,28 @@ _FEWEST_ROUNDS = 3
 
 
 class Course(Protocol):
-    """What candidates are timed on."""
+    """What candidates are checked and timed on."""
+
+    def check(self, candidate: int) -> None:
+        """Raises Failed if a candidate does not compute what is expected."""
 
     def calls_of_a_sample(self, candidate: int) -> int:
         """How many calls take long enough to be timed together."""
 
     def sample(self, candidate: int, calls: int) -> float:
         """The mean time of some calls, in ns."""
+
+
+def right_ones(course: Course, candidates: list[int], report: Callable[[Finding], None]) -> list[int]:
+    """Those of some candidates that compute what is expected; what became of the others is reported."""
+    right = []
+    for candidate in candidates:
+        try:
+            course.check(candidate)
+            right.append(candidate)
+        except Failed as failed:
+            report(Finding(candidate, failed.outcome, why=str(failed)))
+    return right
 
 
 def compete(course: Course, candidates: list[int], incumbent: int, incumbent_ns: float) -> list[Finding]:

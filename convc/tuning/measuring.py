@@ -19,7 +19,7 @@ import numpy as np
 from convc.bench import pinned
 from convc.runtime.arrays import aligned_empty, arena
 from convc.runtime.cpu import Call
-from convc.tuning.competing import compete
+from convc.tuning.competing import compete, right_ones
 from convc.tuning.findings import RUNNING, SINCE, Failed, Finding
 from convc.tuning.job import Job
 from convc.tuning.results import Output
@@ -40,14 +40,7 @@ def measure(job: Job, library: Path, candidates: list[int], beat: Beat, report: 
     this is called in may not survive."""
     with pinned(job.threads):
         bench = Bench(job, library, beat)
-        right = []
-        for candidate in candidates:
-            try:
-                bench.check(candidate)
-                right.append(candidate)
-            except Failed as failed:
-                report(Finding(candidate, failed.outcome, why=str(failed)))
-        if right:
+        if right := right_ones(bench, candidates, report):
             for finding in compete(bench, right, job.incumbent, job.incumbent_ns):
                 report(finding)
 

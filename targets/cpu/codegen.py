@@ -20,9 +20,10 @@ from tempfile import TemporaryFile
 import tvm
 from tvm import ir, s_tir, tirx
 
+from convc.runtime.cpu import usable_cores
 from convc.targets.lets import to_memory
-from convc.targets.lowering import has_blocks, run
-from convc.targets.target import Target, usable_cores
+from convc.targets.lowering import LOOPS, has_blocks, run
+from convc.targets.target import Target
 
 # TVM's own pipeline for s_tir functions (tvm/s_tir/pipeline.py) without what only GPUs need. The first part concerns
 # functions that a schedule made; CompactBufferAllocation would take most of the time of those written as loops.
@@ -40,15 +41,7 @@ _BLOCKS = (
 _LOOPS = (
     s_tir.transform.StmtSimplify,
     tirx.transform.FlattenBuffer,
-    s_tir.transform.LoopPartition,
-    tirx.transform.VectorizeLoop,
-    tirx.transform.StorageRewrite,
-    s_tir.transform.HoistIfThenElse,
-    tirx.transform.UnrollLoop,
-    s_tir.transform.RenormalizeSplitPattern,
-    tirx.transform.StmtSimplify,
-    tirx.transform.RemoveNoOp,
-    s_tir.transform.RewriteUnsafeSelect,
+    *LOOPS,
 )
 _CPU = 1  # kDLCPU
 

@@ -81,13 +81,7 @@ def channel_store(
 
     def store(o: Any, point: Sequence[Any], first: int, total: Any, lanes: int) -> None:
         n, *spatial = point
-
-        def result(index: Sequence[Any]) -> Any:
-            value = total(emitter.simplify(index[1] - o * block - first))
-            return value if op.bias is None else value + emitter.read(op.bias, [index[1]])
-
-        emitter.bind_element(op.result, result, also=[(op.bias, 0)] if op.bias else [])
-        emitter.store(lambda lane: [n, o * block + first + lane, *place(spatial)], lanes)
+        emitter.store_channels(op, [n, *place(spatial)], o * block + first, lanes, total)
 
     return store
 

@@ -12,22 +12,14 @@ from typing import Any
 from tvm import s_tir, tirx
 
 from convc.ir.kernel import KernelOp
-from convc.ir.ordering import ScanOp, TopKOp
-from convc.ir.sampling import GatherOp, GridSampleOp, ScatterOp
-from convc.targets.anchors import bind_anchor
 from convc.targets.cpu.axes import LONG
 from convc.targets.cpu.injective import Injective
 from convc.targets.cpu.loops import PARALLEL_ELEMENTS, local_tile
 from convc.targets.cpu.ordered import Ordered
 from convc.targets.cpu.scattered import Scattered
-from convc.targets.emit import Emitter
-from convc.targets.flat import without_elements
+from convc.targets.generic import spatial_and_reduction, tensors, written
 from convc.targets.target import Target
 from convc.targets.template import Config
-
-_WRITTEN = (GatherOp, GridSampleOp, ScanOp, ScatterOp, TopKOp)
-"""What is no tensor expression: its steps follow one another, or its addresses hold elements, which TVM does not
-simplify in tensor expressions."""
 
 
 class Generic:
@@ -42,17 +34,11 @@ class Generic:
         return ({},)
 
     def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
-        if (nothing := without_elements(kernel)) is not None:
-            return nothing
-        if isinstance(kernel.anchor, _WRITTEN):
-            written = (Ordered(), Scattered(), Injective())
-            return next(t for t in written if t.applies(kernel, target)).schedule(kernel, {}, target)
-        emitter = Emitter(kernel)
-        if kernel.anchor is not None:
-            bind_anchor(emitter, kernel.anchor)
-        function = emitter.prim_func([emitter.compute(value, f"y{i}") for i, value in enumerate(kernel.yielded)])
-        schedule = s_tir.Schedule(function)
-        for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        templates = (Ordered(), Scattered(), Injective())
+        if (function := written(kernel, templates, target)) is not None:
+            return function
+        schedule, blocks = tensors(kernel)
+        for block in blocks:
             _schedule_block(schedule, block, target)
         return schedule.mod["main"]
 
@@ -61,11 +47,7 @@ def _schedule_block(schedule: s_tir.Schedule, block: Any, target: Target) -> Non
     statement = schedule.get(block)
     loops = schedule.get_loops(block)
     size, lanes = _size(schedule, loops), target.lanes(str(statement.writes[0].source.dtype))
-    # A tensor of rank 0 has an axis without a loop, before all others.
-    axes = statement.iter_vars[len(statement.iter_vars) - len(loops) :]
-    is_spatial = [axis.iter_type == tirx.IterVar.DataPar for axis in axes]
-    spatial = [loop for loop, keep in zip(loops, is_spatial, strict=True) if keep]
-    reduction = [loop for loop, keep in zip(loops, is_spatial, strict=True) if not keep]
+    spatial, reduction = spatial_and_reduction(schedule, block)
     parts = None
     is_sum = isinstance(statement.body, tirx.BufferStore) and isinstance(statement.body.value, tirx.Add)
     if is_sum and (over := _over_parts(schedule, reduction)) is not None:

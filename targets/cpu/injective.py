@@ -15,12 +15,11 @@ import tvm_ffi
 from tvm import tirx
 
 from convc.ir.kernel import KernelOp
-from convc.ir.neural import LRNOp
-from convc.ir.sampling import GatherOp, GridSampleOp
 from convc.targets.cpu.boxes import View, cut
 from convc.targets.cpu.nest import Nest
 from convc.targets.emit import dtype_of
 from convc.targets.flat import Memory, without_elements
+from convc.targets.injective import reads_few
 from convc.targets.target import Target
 from convc.targets.template import Config
 
@@ -28,8 +27,6 @@ PARALLEL_NS = 40_000
 """Kernels shorter than this stay on one thread: waking the others takes several microseconds."""
 PIECE_NS = 10_000
 MOST_PIECES = 64
-MOST_NEAR = 16
-"""Channels that an unrolled LRN reads for an element."""
 
 
 class Injective:
@@ -39,9 +36,7 @@ class Injective:
     name = "injective"
 
     def applies(self, kernel: KernelOp, target: Target) -> bool:
-        anchor = kernel.anchor
-        few = isinstance(anchor, LRNOp) and anchor.size.value.data <= MOST_NEAR
-        return (anchor is None or few or isinstance(anchor, GatherOp | GridSampleOp)) and len(kernel.outputs) == 1
+        return reads_few(kernel) and len(kernel.outputs) == 1
 
     def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
         return ({},)

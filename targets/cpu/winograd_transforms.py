@@ -92,12 +92,7 @@ def _store(emitter: BufferEmitter, op: WinogradConvOp, block: int, results: Any,
     """Write one vector of channels of the kernel's result."""
     n, channel, *spatial = place
 
-    def result(index: Sequence[Any]) -> Any:
-        value = results[at + emitter.simplify(index[1] - channel * block)]
-        return value if op.bias is None else value + emitter.read(op.bias, [index[1]])
-
-    emitter.bind_element(op.result, result, also=[(op.bias, 0)] if op.bias else [])
-    emitter.store(lambda lane: [n, channel * block + lane, *spatial], block)
+    emitter.store_channels(op, [n, *spatial], channel * block, block, lambda lane: results[at + lane])
 
 
 def _even_odd_rows(matrix: Sequence[Sequence[Fraction]], x: Sequence[Any]) -> list[Any]:

@@ -21,7 +21,7 @@ from convc.targets.cuda.compiler import Resources
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.tensor_maps import read_tensor_map
 from convc.targets.lets import to_memory
-from convc.targets.lowering import has_blocks, run
+from convc.targets.lowering import LOOPS, has_blocks, run
 from convc.targets.memory import aligned
 
 # TVM's own pipeline for s_tir functions (tvm/s_tir/pipeline.py) without what needs a host.
@@ -40,15 +40,7 @@ _BLOCKS = (
     tirx.transform.FlattenBuffer,
     tirx.transform.BF16ComputeLegalize,
     lambda: tirx.transform.NarrowDataType(32),
-    s_tir.transform.LoopPartition,
-    tirx.transform.VectorizeLoop,
-    tirx.transform.StorageRewrite,
-    s_tir.transform.HoistIfThenElse,
-    tirx.transform.UnrollLoop,
-    s_tir.transform.RenormalizeSplitPattern,
-    tirx.transform.StmtSimplify,
-    tirx.transform.RemoveNoOp,
-    s_tir.transform.RewriteUnsafeSelect,
+    *LOOPS,
 )
 _THREADS = (
     tirx.transform.AnnotateEntryFunc,

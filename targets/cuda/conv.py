@@ -19,9 +19,9 @@ from convc.targets.buffers import build
 from convc.targets.cuda.cores import Tile
 from convc.targets.cuda.emitter import BufferEmitter
 from convc.targets.cuda.gemm import Gemm, Operand
-from convc.targets.cuda.operands import source, type_of
+from convc.targets.cuda.operands import factors, multiplied, type_of
 from convc.targets.cuda.target import ACCESS_BYTES, CudaTarget
-from convc.targets.cuda.tiling import DTYPES, Problem, tiles, uses_tensor_cores
+from convc.targets.cuda.tiling import Problem, tiles, uses_tensor_cores
 from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.flat import unravelled
 from convc.targets.template import Config
@@ -38,9 +38,9 @@ class ImplicitGemm:
         if not isinstance(op, ConvOp) or not pointwise_epilogue(kernel):
             return False
         block, rank = channel_block(layout_of(op.result)), len(shape_of(op.x))
-        x, w = source(kernel, op.x), source(kernel, op.w)
-        if x is None or w is None or type_of(x) != type_of(w) or type_of(x) not in DTYPES:
+        if (found := multiplied(kernel, op.x, op.w)) is None:
             return False
+        x, w = found
         return (
             block == target.lanes(type_of(x))
             and channel_block(layout_of(x)) == block
@@ -57,7 +57,7 @@ class ImplicitGemm:
 
 
 class Geometry:
-    """A convolution of operands in memory as a product: its sizes, and where its results go. Channels are counted in
+    """A convolution of operands in memory as a product: its sizes. Channels are counted in
     `block`s; `inputs` blocks are summed over for each of `taps`; a group has `outputs` channels, of which `columns`
     are written with those of the layout's padding. For each result some `result_bytes` are written, and read of what
     is added to it."""
@@ -65,9 +65,7 @@ class Geometry:
     def __init__(self, kernel: KernelOp) -> None:
         op = kernel.anchor
         assert isinstance(op, ConvOp)
-        x, w = source(kernel, op.x), source(kernel, op.w)
-        assert x is not None
-        assert w is not None
+        x, w = factors(kernel, op.x, op.w)
         self.op, self.x, self.w = op, x, w
         self.dtype, self.block, self.group = type_of(x), channel_block(layout_of(x)), op.group.value.data
         self.batch, _, *self.spatial = shape_of(op.result)
@@ -81,20 +79,9 @@ class Geometry:
         beside = (v for v in kernel.block.args if v not in (x, w) and shape_of(v) == shape_of(op.result))
         self.result_bytes = ACCESS_BYTES // self.block * (1 + len(list(beside)))
 
-    def store(
-        self, emitter: BufferEmitter, at: Sequence[Any], column: Any, g: Any, lanes: int, value: Callable[[Any], Any]
-    ) -> None:
-        """Write the results of a group from a column on, at the index `at` of an image and a place in it."""
-        n, *spatial = at
-        first = g * self.outputs + column if self.group > 1 else column
-        bias = self.op.bias
-
-        def total(index: Sequence[Any]) -> Any:
-            found = value(emitter.simplify(index[1] - first))
-            return found if bias is None else found + emitter.read(bias, [index[1]])
-
-        emitter.bind_element(self.op.result, total, also=[(bias, 0)] if bias is not None else [])
-        emitter.store(lambda lane: [n, first + lane, *spatial], lanes)
+    def first(self, g: Any) -> Any:
+        """The first output channel of a group."""
+        return g * self.outputs if self.group > 1 else 0
 
 
 def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
@@ -123,11 +110,10 @@ def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
         return address * block, inside
 
     def weight_chunk(column: Any, number: Any, g: Any) -> tuple[Any, list[Any]]:
-        first = g * conv.outputs if conv.group > 1 else 0
-        return (number * (conv.outputs * conv.group) + first + column) * block, []
+        return (number * (conv.outputs * conv.group) + conv.first(g) + column) * block, []
 
     def store(row: Any, column: Any, g: Any, lanes: int, value: Callable[[Any], Any]) -> None:
-        conv.store(emitter, unravelled(row, positions), column, g, lanes, value)
+        emitter.store_channels(conv.op, unravelled(row, positions), conv.first(g) + column, lanes, value)
 
     flat_x, flat_w = (emitter.buffers[v].view(prod(physical_shape(v))) for v in (conv.x, conv.w))
     return Gemm(

@@ -20,7 +20,7 @@ from tvm import tirx
 
 from convc.targets.cuda.cores import Core, FmaCore, MmaCore, Tile, extern, where
 from convc.targets.cuda.target import ACCESS_BYTES
-from convc.targets.cuda.threads import BLOCK
+from convc.targets.cuda.threads import numbered
 
 _SUM_LANES = 4
 """Neighbouring columns that a thread adds up where blocks have shared a tile."""
@@ -77,22 +77,17 @@ class Gemm:
 
         self._tiles(tile, keeping)
         vectors = self.groups * self.a.rows * columns // _SUM_LANES
-        with (
-            T.thread_binding(0, -(-vectors // BLOCK), thread="blockIdx.x") as block,
-            T.thread_binding(0, BLOCK, thread="threadIdx.x") as thread,
-        ):
-            vector = T.bind(block * BLOCK + thread)
-            with T.If(vector < vectors), T.Then():
-                # Rows lie side by side in the result.
-                row, rest = T.bind(vector % self.a.rows), T.bind(vector // self.a.rows)
-                column = T.bind(rest % (columns // _SUM_LANES) * _SUM_LANES)
-                group = T.bind(rest // (columns // _SUM_LANES))
-                total = T.alloc_buffer([_SUM_LANES], "float32", scope="local")
-                with T.vectorized(0, _SUM_LANES) as lane:
-                    T.buffer_store(total, partial[at(0, row, column, group) + lane], [lane])
-                with T.serial(1, tile.splits) as split, T.vectorized(0, _SUM_LANES) as lane:
-                    T.buffer_store(total, total[lane] + partial[at(split, row, column, group) + lane], [lane])
-                self.store(row, column, group, _SUM_LANES, lambda lane: total[lane])
+        with numbered(vectors) as vector:
+            # Rows lie side by side in the result.
+            row, rest = T.bind(vector % self.a.rows), T.bind(vector // self.a.rows)
+            column = T.bind(rest % (columns // _SUM_LANES) * _SUM_LANES)
+            group = T.bind(rest // (columns // _SUM_LANES))
+            total = T.alloc_buffer([_SUM_LANES], "float32", scope="local")
+            with T.vectorized(0, _SUM_LANES) as lane:
+                T.buffer_store(total, partial[at(0, row, column, group) + lane], [lane])
+            with T.serial(1, tile.splits) as split, T.vectorized(0, _SUM_LANES) as lane:
+                T.buffer_store(total, total[lane] + partial[at(split, row, column, group) + lane], [lane])
+            self.store(row, column, group, _SUM_LANES, lambda lane: total[lane])
 
     def _tiles(self, tile: Tile, store: Callable[[Any], Store]) -> None:
         row_tiles, column_tiles = -(-self.a.rows // tile.rows), -(-self.columns // tile.columns)

@@ -266,7 +266,8 @@ class _Block:
                 for j in range(count):
                     chunk = T.bind(self.column_tile * (tile.columns // _COLUMNS) + first + j)
                     with where([chunk < conv.columns // _COLUMNS] if conv.columns % tile.columns else []):
-                        conv.store(emitter, place, chunk * _COLUMNS + pair * 2, self.group, 2, value(j, half))
+                        column = conv.first(self.group) + chunk * _COLUMNS + pair * 2
+                        emitter.store_channels(conv.op, place, column, 2, value(j, half))
 
     def _a_map(self) -> tirx.Var:
         conv, view = self.conv, self.view
@@ -319,8 +320,7 @@ class _Block:
         """Where the weights of a box begin; beyond the last box there are none."""
         conv, tile = self.conv, self.tile
         column = self.column_tile * tile.columns
-        if conv.group > 1:
-            column = column + self.group * conv.outputs
+        column = column + conv.first(self.group)
         first = [column * _ELEMENTS] if self.run == tile.columns else [0, self.emitter.simplify(column // self.run)]
         return [*first, number // self.segments, number % self.segments * tile.blocks]
 

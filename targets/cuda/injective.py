@@ -11,18 +11,15 @@ from tvm import tirx
 
 from convc.ir.attributes import physical_shape
 from convc.ir.kernel import KernelOp
-from convc.ir.neural import LRNOp
-from convc.ir.sampling import GatherOp, GridSampleOp
 from convc.targets.cuda.target import ACCESS_BYTES, CudaTarget
 from convc.targets.cuda.threads import each_thread
 from convc.targets.emit import dtype_of
 from convc.targets.flat import FlatReader, Memory, unravelled, whole, without_elements
+from convc.targets.injective import reads_few
 from convc.targets.template import Config
 
 MOST_LANES = 4
 """Of the vectors that TVM's CUDA generator can write constants of."""
-MOST_NEAR = 16
-"""Channels that an unrolled LRN reads for an element."""
 
 
 class Injective:
@@ -33,9 +30,7 @@ class Injective:
     name = "injective"
 
     def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
-        anchor = kernel.anchor
-        few = isinstance(anchor, LRNOp) and anchor.size.value.data <= MOST_NEAR
-        return (anchor is None or few or isinstance(anchor, GatherOp | GridSampleOp)) and len(kernel.outputs) == 1
+        return reads_few(kernel) and len(kernel.outputs) == 1
 
     def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:
         elements = prod(physical_shape(kernel.yielded[0]))

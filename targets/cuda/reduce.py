@@ -23,7 +23,7 @@ from convc.targets.cuda.target import WARP, CudaTarget
 from convc.targets.cuda.threads import bound
 from convc.targets.emit import Emitter, Index
 from convc.targets.epilogues import pointwise_epilogue
-from convc.targets.flat import FlatReader, Memory, unravelled, whole, without_elements
+from convc.targets.flat import FlatReader, Memory, flattened, unravelled, whole, without_elements
 from convc.targets.reducers import ADD, Reducer
 from convc.targets.rows import Rows, Width, arg_reduce, reduce, softmax
 from convc.targets.template import Config
@@ -70,7 +70,7 @@ class RowReduce:
 
             def store(i: Any) -> tirx.Stmt:
                 index = rows.index(row.kept, unravelled(i, rows.over))
-                flat = reader.simplify(_flat(index, memory.shape))
+                flat = reader.simplify(flattened(index, memory.shape))
                 return tirx.BufferStore(memory.result, reader.element_at(y, index), [flat])
 
             row.statements.append(row.loop(prod(rows.over), store))
@@ -103,13 +103,6 @@ def _extents(op: Operation) -> tuple[int, int]:
     axes = [op.axis.value.data] if isinstance(op, ArgReduceOp) else op.axes.get_values()
     length = prod(shape_of(op.x)[axis] for axis in axes)
     return prod(shape_of(op.x)) // max(length, 1), length
-
-
-def _flat(index: Sequence[Any], shape: Sequence[int]) -> Any:
-    flat: Any = 0
-    for i, size in zip(index, shape, strict=True):
-        flat = flat * size + i
-    return flat
 
 
 class _Row:

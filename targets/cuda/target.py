@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from convc.runtime.cuda.driver import capability_of
 from convc.targets.target import TargetError
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ class CudaTarget:
     @property
     def capability(self) -> tuple[int, int]:
         """The compute capability: (9, 0)."""
-        digits = self.arch.removeprefix("sm_").rstrip("af")
-        return int(digits[:-1]), int(digits[-1])
+        return capability_of(self.arch)
 
     @property
     def registers(self) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import prod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import tvm.script.ir_builder.tirx as T
 from tvm import s_tir, tirx
 
 BLOCK = 256
@@ -29,10 +30,22 @@ def each_thread(number: tirx.Var, extent: int, body: tirx.Stmt, threads: int = B
     return bound(block, -(-extent // threads), "blockIdx.x", bound(thread, threads, "threadIdx.x", statement))
 
 
+@contextmanager
+def numbered(extent: int) -> Iterator[Any]:
+    """What is written inside, in a function that is being built, is done by a thread for each number below `extent`:
+    the number."""
+    with (
+        T.thread_binding(0, -(-extent // BLOCK), thread="blockIdx.x") as block,
+        T.thread_binding(0, BLOCK, thread="threadIdx.x") as thread,
+    ):
+        number = T.bind(block * BLOCK + thread)
+        with T.If(number < extent), T.Then():
+            yield number
+
+
 def bind_spatial(schedule: s_tir.Schedule, loops: Sequence[Any], threads: int = BLOCK) -> None:
     """One thread for each iteration of some loops."""
     fused = schedule.fuse(*loops)
-    extent = prod(int(schedule.get(loop).extent) for loop in [fused])
-    outer, inner = schedule.split(fused, [None, min(threads, extent)])
+    outer, inner = schedule.split(fused, [None, min(threads, int(schedule.get(fused).extent))])
     schedule.bind(outer, "blockIdx.x")
     schedule.bind(inner, "threadIdx.x")

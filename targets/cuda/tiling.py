@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from convc.targets.cuda.cores import Tile
-from convc.targets.cuda.target import ACCESS_BYTES, WARP, CudaTarget
+from convc.targets.cuda.target import WARP, CudaTarget
 
 DTYPES = ("float32", "float16", "bfloat16")
 """The types of operands that are multiplied in tiles."""
@@ -81,7 +79,7 @@ def _modelled(problem: Problem, target: CudaTarget) -> Iterator[tuple[float, Til
 def _cycles(problem: Problem, tile: Tile, blocks: int, steps: int, tensor_cores: bool, target: CudaTarget) -> float:
     """The time of a product: what a multiprocessor multiplies, and reads from shared memory, for all tiles that fall to
     it; too few warps do not hide their latencies."""
-    lanes = ACCESS_BYTES // (2 if problem.dtype == "bfloat16" else np.dtype(problem.dtype).itemsize)
+    lanes = target.lanes(problem.dtype)
     # Multiply-adds a cycle: four units of 32 lanes; tensor cores as of compute capability 8.0.
     rate = 128 if not tensor_cores else 512 if problem.dtype == "float32" else 1024
     products = tile.rows * tile.columns * tile.depth * lanes / rate

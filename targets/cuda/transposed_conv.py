@@ -19,12 +19,12 @@ from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block, chunked_transposed_weight
 from convc.ir.windows import ConvTransposeOp
 from convc.targets.buffers import build
-from convc.targets.cuda.cores import Tile
+from convc.targets.cuda.cores import Tile, where
 from convc.targets.cuda.emitter import BufferEmitter
 from convc.targets.cuda.gemm import Gemm, Operand
-from convc.targets.cuda.operands import source, type_of
+from convc.targets.cuda.operands import factors, multiplied, type_of
 from convc.targets.cuda.target import CudaTarget
-from convc.targets.cuda.tiling import DTYPES, Problem, tiles, uses_tensor_cores
+from convc.targets.cuda.tiling import Problem, tiles, uses_tensor_cores
 from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.flat import unravelled
 from convc.targets.template import Config
@@ -39,9 +39,9 @@ class TransposedGemm:
         op = kernel.anchor
         if not isinstance(op, ConvTransposeOp) or not pointwise_epilogue(kernel):
             return False
-        x, w = source(kernel, op.x), source(kernel, op.w)
-        if x is None or w is None or type_of(x) != type_of(w) or type_of(x) not in DTYPES:
+        if (found := multiplied(kernel, op.x, op.w)) is None:
             return False
+        x, w = found
         block, rank = channel_block(layout_of(op.result)), len(shape_of(op.x))
         return (
             op.group.value.data == 1
@@ -54,8 +54,7 @@ class TransposedGemm:
     def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, ConvTransposeOp)
-        x = source(kernel, op.x)
-        assert x is not None
+        x, _ = factors(kernel, op.x, op.w)
         strides, dtype = op.strides.get_values(), type_of(x)
         rows = prod(_phase_extents(op))
         chunks = -(-shape_of(op.x)[1] // target.lanes(dtype)) * prod(_phase_taps(op))
@@ -81,9 +80,7 @@ def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
     kernel = emitter.kernel
     op = kernel.anchor
     assert isinstance(op, ConvTransposeOp)
-    x, w = source(kernel, op.x), source(kernel, op.w)
-    assert x is not None
-    assert w is not None
+    x, w = factors(kernel, op.x, op.w)
     block, dtype = channel_block(layout_of(x)), type_of(x)
     image, window, spatial = shape_of(op.x)[2:], shape_of(op.w)[2:], shape_of(op.result)[2:]
     strides, pads = op.strides.get_values(), op.pads.get_values()
@@ -121,14 +118,8 @@ def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
         phases = unravelled(group, strides)
         out = [T.bind(i * s + phase) for i, s, phase in zip(places, strides, phases)]
         inside = [i < size for i, size, s in zip(out, spatial, strides) if size % s]
-
-        def total(index: Sequence[Any]) -> Any:
-            found = value(emitter.simplify(index[1] - column))
-            return found if op.bias is None else found + emitter.read(op.bias, [index[1]])
-
-        emitter.bind_element(op.result, total, also=[(op.bias, 0)] if op.bias is not None else [])
-        with T.If(tirx.all(*inside)) if inside else T.If(tirx.const(True, "bool")), T.Then():
-            emitter.store(lambda lane: [n, column + lane, *out], lanes)
+        with where(inside):
+            emitter.store_channels(op, [n, *out], column, lanes, value)
 
     flat_x, flat_w = (emitter.buffers[v].view(prod(physical_shape(v))) for v in (x, w))
     return Gemm(

@@ -4,7 +4,7 @@ neighbouring outputs along the width for the channels that it can read at once; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -12,17 +12,18 @@ import numpy as np
 import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
-from convc.ir.attributes import PoolKind, layout_of, shape_of
+from convc.ir.attributes import PoolKind, layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block
 from convc.ir.windows import ConvOp, PoolOp
-from convc.targets.anchors import bind_average, padded, spatial_axes
+from convc.targets.anchors import bind_average, bind_with_bias, padded, spatial_axes
 from convc.targets.buffers import build
+from convc.targets.cuda.cores import where
 from convc.targets.cuda.emitter import BufferEmitter
 from convc.targets.cuda.injective import MOST_LANES
 from convc.targets.cuda.target import CudaTarget
-from convc.targets.cuda.threads import BLOCK
-from convc.targets.emit import dtype_of
+from convc.targets.cuda.threads import numbered
+from convc.targets.emit import Index, dtype_of
 from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.flat import unravelled
 from convc.targets.reducers import ADD, MAXIMUM
@@ -49,7 +50,7 @@ class Window:
         op = kernel.anchor
         assert isinstance(op, ConvOp | PoolOp)
         result = shape_of(op.result)
-        vectors = prod(result[:1]) * -(-result[1] // _lanes(op)) * prod(result[2:])
+        vectors = result[0] * -(-result[1] // _lanes(op)) * prod(result[2:])
         # Several outputs share loads, but fewer threads hide less of memory's latency.
         widths = [width for width in (4, 2) if width <= result[-1] and vectors >= 2 * width * target.threads]
         return [{"width": width} for width in dict.fromkeys((*widths[:1], 1, 2, 4)) if width <= result[-1]]
@@ -65,19 +66,14 @@ def _lanes(op: ConvOp | PoolOp) -> int:
 def _emit(emitter: BufferEmitter, width: int) -> None:
     op = emitter.kernel.anchor
     assert isinstance(op, ConvOp | PoolOp)
-    result, lanes = shape_of(op.result), _lanes(op)
-    groups = -(-result[1] // channel_block(layout_of(op.result))) * channel_block(layout_of(op.result)) // lanes
-    extents = (result[0], groups, *result[2:-1], -(-result[-1] // width))
-    with (
-        T.thread_binding(0, -(-prod(extents) // BLOCK), thread="blockIdx.x") as block,
-        T.thread_binding(0, BLOCK, thread="threadIdx.x") as thread,
-    ):
-        number = T.bind(block * BLOCK + thread)
-        with T.If(number < prod(extents)), T.Then():
-            # Halves of a block of channels lie side by side, so that a warp reads whole lines.
-            n, channels, *rows, column = _place(number, extents, channel_block(layout_of(op.result)) // lanes)
-            emitter.bind_axes([n, channels, *rows, column], extents)
-            _window(emitter, op, n, channels * lanes, rows, column, width)
+    lanes, block = _lanes(op), channel_block(layout_of(op.result))
+    batch, blocks, *spatial = physical_shape(op.result)[:-1]
+    extents = (batch, blocks * block // lanes, *spatial[:-1], -(-spatial[-1] // width))
+    with numbered(prod(extents)) as number:
+        # Halves of a block of channels lie side by side, so that a warp reads whole lines.
+        n, channels, *rows, column = _place(number, extents, block // lanes)
+        emitter.bind_axes([n, channels, *rows, column], extents)
+        _window(emitter, op, n, channels * lanes, rows, column, width)
 
 
 def _place(number: Any, extents: Sequence[int], parts: int) -> list[Any]:
@@ -122,28 +118,23 @@ def _window(
     for step in range(width):
         out = [*rows, column * width + step]
 
-        def element(index: Sequence[Any], step: int = step) -> Any:
-            total = sums[emitter.simplify(index[1] - first) + step * lanes]
-            if isinstance(op, ConvOp) and op.bias is not None:
-                total = total + emitter.read(op.bias, [index[1]])
-            return total
+        def sums_at(index: Sequence[Any], step: int = step) -> Any:
+            return sums[emitter.simplify(index[1] - first) + step * lanes]
 
-        _bind(emitter, op, element)
+        _bind(emitter, op, sums_at)
 
         def index(lane: Any, out: Sequence[Any] = out) -> Sequence[Any]:
             return [n, first + lane, *out]
 
-        if shape_of(op.result)[-1] % width:
-            with T.If(out[-1] < shape_of(op.result)[-1]), T.Then():
-                emitter.store(index, lanes)
-        else:
+        with where([out[-1] < shape_of(op.result)[-1]] if shape_of(op.result)[-1] % width else []):
             emitter.store(index, lanes)
 
 
-def _bind(emitter: BufferEmitter, op: ConvOp | PoolOp, element: Any) -> None:
-    """Bind the anchor's result to its sums; an average's are divided."""
-    if isinstance(op, PoolOp) and op.kind.data is not PoolKind.MAX:
-        bind_average(emitter, op, element)
+def _bind(emitter: BufferEmitter, op: ConvOp | PoolOp, sums: Callable[[Index], Any]) -> None:
+    """Bind the anchor's result to its sums, plus the bias of a convolution; an average's are divided."""
+    if isinstance(op, ConvOp):
+        bind_with_bias(emitter, op, sums)
+    elif op.kind.data is PoolKind.MAX:
+        emitter.bind_element(op.result, sums, also=[(op.x, 1)])
     else:
-        bias = op.bias if isinstance(op, ConvOp) else None
-        emitter.bind_element(op.result, element, also=[(bias, 0)] if bias is not None else [(op.x, 1)])
+        bind_average(emitter, op, sums)

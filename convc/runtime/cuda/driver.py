@@ -63,6 +63,12 @@ class Gpu:
     clock: float
 
 
+def capability_of(arch: str) -> tuple[int, int]:
+    """The compute capability that an architecture's name stands for: (9, 0) for sm_90a."""
+    digits = arch.removeprefix("sm_").rstrip("af")
+    return int(digits[:-1]), int(digits[-1])
+
+
 class Driver:
     """The driver, the system's unless a `library` is named, and its first GPU (`CUDA_VISIBLE_DEVICES` says which that
     is). Raises CudaError without either."""

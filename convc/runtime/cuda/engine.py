@@ -19,7 +19,7 @@ import numpy as np
 from convc.artifact.manifest import KERNELS, WEIGHTS, ArtifactError
 from convc.runtime.arrays import aligned_empty, dtype_named, usable
 from convc.runtime.cuda.dlpack import DeviceArray, device_array, on_device
-from convc.runtime.cuda.driver import Allocation, Context, CudaError, Driver
+from convc.runtime.cuda.driver import Allocation, Context, CudaError, Driver, capability_of
 from convc.runtime.cuda.launch import Launch, memory_of
 from convc.runtime.weights import read_weights
 
@@ -69,7 +69,7 @@ class CudaEngine:
         needed = sum(map(_aligned, sizes.values()))
         try:
             base = context.memory(needed)
-            self._pinned = context.pinned(sizes["input"] + sizes["output"])
+            pinned = context.pinned(sizes["input"] + sizes["output"])
         except CudaError as error:
             if not error.out_of_memory:
                 raise
@@ -88,7 +88,7 @@ class CudaEngine:
             for launch in kernel["launches"]
         }
         self._variants = [
-            _Variant(context, variant, manifest["kernels"], functions, regions, self._pinned) for variant in variants
+            _Variant(context, variant, manifest["kernels"], functions, regions, pinned) for variant in variants
         ]
 
     def prepare(self, value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | DeviceArray:
@@ -269,8 +269,7 @@ def lacking(target: Mapping[str, Any], library: Path | None = None) -> str:
     except CudaError as error:
         return str(error)
     arch = str(target["arch"])
-    digits = arch.removeprefix("sm_").rstrip("af")
-    built = int(digits[:-1]), int(digits[-1])
+    built = capability_of(arch)
     same = gpu.capability == built if arch.endswith("a") else gpu.capability[0] == built[0] and gpu.capability >= built
     here = "sm_{}{}".format(*gpu.capability)
     return "" if same else f"this machine's {gpu.name} is {here}: build it again for this GPU"

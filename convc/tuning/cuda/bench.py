@@ -20,7 +20,7 @@ from convc.artifact.manifest import ArtifactError
 from convc.runtime.cuda.dlpack import DeviceArray
 from convc.runtime.cuda.driver import Allocation, Context, CudaError, Driver
 from convc.runtime.cuda.engine import CudaEngine
-from convc.tuning.competing import compete
+from convc.tuning.competing import compete, right_ones
 from convc.tuning.cuda.folder import Candidates
 from convc.tuning.findings import RUNNING, SINCE, Failed, Finding
 from convc.tuning.results import GUARD, Output
@@ -47,14 +47,7 @@ def measure(
     not the system's."""
     bench = Bench(Candidates(folder, checked=False), number, Driver(library), beat)
     try:
-        right = []
-        for candidate in candidates:
-            try:
-                bench.check(candidate)
-                right.append(candidate)
-            except Failed as failed:
-                report(Finding(candidate, failed.outcome, why=str(failed)))
-        if right:
+        if right := right_ones(bench, candidates, report):
             bench.prepare(right)
             for finding in compete(bench, right, right[0], 0.0):
                 report(finding)

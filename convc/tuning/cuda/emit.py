@@ -19,12 +19,12 @@ from convc.artifact.writer import new_folder
 from convc.ir.views import nbytes
 from convc.pipeline import Build, Shapes
 from convc.runtime.arrays import dtype_named
+from convc.runtime.cpu import usable_cores
 from convc.targets.cuda.codegen import generate
 from convc.targets.cuda.compiler import MachineCode
 from convc.targets.cuda.library import source_of
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.registry import template_named
-from convc.targets.target import usable_cores
 from convc.targets.toolchain import ToolchainError
 from convc.tuning.building import refusal
 from convc.tuning.cuda.folder import digest_of
