@@ -65,11 +65,11 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
 
 def target_in(target: AnyTarget, precision: str) -> AnyTarget:
     """The target that computes in a precision. Raises TargetError where there is none such."""
-    from convc.targets.target import Target, TargetError
+    from convc.targets.target import CpuTarget, TargetError
 
     if precision == "fp32":
         return target
-    if isinstance(target, Target):
+    if isinstance(target, CpuTarget):
         raise TargetError(f"--precision {precision}: only a GPU computes in it, the target is {target.name}")
     return target.with_tf32() if precision == "tf32" else target
 
@@ -169,13 +169,13 @@ class Build:
         return f" measured=true database={file} threads={self.threads or 0}"
 
     def _compile(self, library: Library, programs: Sequence[Program], folder: Path) -> None:
-        from convc.targets.target import Target
+        from convc.targets.target import CpuTarget
 
         def on_step(step: str) -> None:
             self.on_phase(f"compile  {step}")
 
         output = folder / KERNELS[self.target.kind]
-        if isinstance(self.target, Target):
+        if isinstance(self.target, CpuTarget):
             from convc.targets.cpu.library import write_library
 
             write_library(library, programs, self.target, output, on_step)

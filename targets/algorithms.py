@@ -36,7 +36,7 @@ from convc.targets.cpu.direct_conv import contraction
 from convc.targets.cpu.tiling import STREAM_BYTES, cycles
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.measurements import Measurements, open_measurements, usable
-from convc.targets.target import AnyTarget, Target, parse_cpu
+from convc.targets.target import AnyTarget, CpuTarget, parse_cpu
 
 _EFFICIENCY = 0.92
 _MARGIN = 0.9
@@ -80,7 +80,7 @@ class ChooseAlgorithms(ModulePass):
 def forms(kernel: KernelOp, target: AnyTarget) -> list[KernelOp]:
     """Copies of a kernel that compute the same by every algorithm that can, the direct one first; they stand in no
     module. A convolution that Winograd's algorithm cannot compute, any other kernel, and any on a GPU have one form."""
-    if isinstance(target, Target) and (isinstance(kernel.anchor, WinogradConvOp) or _convertible(kernel, target)):
+    if isinstance(target, CpuTarget) and (isinstance(kernel.anchor, WinogradConvOp) or _convertible(kernel, target)):
         return [in_form(kernel, m) for m in (0, *POINTS)]
     return [_copy(kernel)]
 
@@ -107,7 +107,7 @@ def _copy(kernel: KernelOp) -> KernelOp:
     return KernelOp(operands, body, [value.type for value in kernel.outputs])
 
 
-def _convertible(kernel: KernelOp, target: Target) -> tuple[ConvOp, WeightOp] | None:
+def _convertible(kernel: KernelOp, target: CpuTarget) -> tuple[ConvOp, WeightOp] | None:
     """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel."""
     op, block = kernel.anchor, target.lanes()
     if not isinstance(op, ConvOp) or op.w not in kernel.block.args:
@@ -137,7 +137,7 @@ def _weight_bytes(module: ModuleOp) -> int:
     return sum(map(nbytes, found.values()))
 
 
-def _best(kernel: KernelOp, op: ConvOp, target: Target, known: Measurements | None, cold: bool) -> int:
+def _best(kernel: KernelOp, op: ConvOp, target: CpuTarget, known: Measurements | None, cold: bool) -> int:
     """The m of the fastest F(m x m, 3 x 3); 0 where direct convolution is as fast. `cold`: whether an inference finds
     its weights in no cache."""
     if known and (times := measured_times(forms(kernel, target), target, known)) and 0 in times and len(times) > 1:
@@ -148,7 +148,7 @@ def _best(kernel: KernelOp, op: ConvOp, target: Target, known: Measurements | No
     return min(worth, key=lambda m: times[m] + cold * _BYTE * geometries[m].weight_bytes, default=0)
 
 
-def measured_times(kernels: Sequence[KernelOp], target: Target, known: Measurements) -> dict[int, float]:
+def measured_times(kernels: Sequence[KernelOp], target: CpuTarget, known: Measurements) -> dict[int, float]:
     """The shortest time of each form of a kernel, by its number, where it is known; infinite where all that was tried
     failed."""
     times = {}
@@ -160,7 +160,7 @@ def measured_times(kernels: Sequence[KernelOp], target: Target, known: Measureme
     return times
 
 
-def direct_cycles(op: ConvOp, target: Target) -> float:
+def direct_cycles(op: ConvOp, target: CpuTarget) -> float:
     """The time of a direct convolution on one core, its weights from beyond the second cache."""
     products = cycles(contraction(op, padded_shape(op.x, op.pads.get_values())), target) / _EFFICIENCY
     return max(products, 4 * prod(physical_shape(op.w)) / STREAM_BYTES)

@@ -16,7 +16,7 @@ from convc.targets.cpu.tiling import STREAM_BYTES
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.measurements import Measurements, Record, TuningError, candidate_key, usable
 from convc.targets.registry import templates_of
-from convc.targets.target import AnyTarget, Target
+from convc.targets.target import AnyTarget, CpuTarget
 from convc.targets.template import Config
 
 
@@ -54,7 +54,7 @@ def decide(kernel: KernelOp, text: str, target: AnyTarget, known: Measurements |
     return _measured(found[0]), _measured(second) if second and second.outcome == "ok" else None
 
 
-def modelled_cycles(kernel: KernelOp, target: Target) -> float:
+def modelled_cycles(kernel: KernelOp, target: CpuTarget) -> float:
     """The time of a kernel on one core by the analytic model. Where there is none, that of its arithmetic at two vector
     multiply-adds a cycle, or of its memory traffic from beyond the second cache, whichever is longer."""
     match kernel.anchor:
@@ -86,13 +86,13 @@ def _by_model(kernel: KernelOp, target: AnyTarget, known: list[Record]) -> tuple
         raise TuningError(f"kernel '{name}': all that could compute it failed when measured ({', '.join(reasons)})")
     (template, config), *others = good
     second = Choice(*others[0]) if others else None
-    if not isinstance(target, Target):
+    if not isinstance(target, CpuTarget):
         return Choice(template, config), second
     choice = Choice(template, config, {"cycles": round(modelled_cycles(kernel, target))})
     return choice, _other_form(kernel, target) or second
 
 
-def _other_form(kernel: KernelOp, target: Target) -> Choice | None:
+def _other_form(kernel: KernelOp, target: CpuTarget) -> Choice | None:
     """The form that the model holds for the fastest of those that a kernel does not have."""
     own = kernel_text(kernel)
     times = [(modelled_cycles(form, target), form) for form in forms(kernel, target) if kernel_text(form) != own]

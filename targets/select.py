@@ -23,7 +23,7 @@ from convc.ir.text import kernel_text, main_function
 from convc.targets.choosing import Choice, decide
 from convc.targets.measurements import open_measurements
 from convc.targets.registry import template_named
-from convc.targets.target import Target, parse_target
+from convc.targets.target import CpuTarget, parse_target
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Select(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = parse_target(self.target)
-        threads = (self.threads or target.cores) if isinstance(target, Target) else 0
+        threads = (self.threads or target.cores) if isinstance(target, CpuTarget) else 0
         known = open_measurements(self.database, target, threads) if self.measured else None
         kernels = [inner for inner in main_function(op).body.block.ops if isinstance(inner, KernelOp)]
         if self.template:

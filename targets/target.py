@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from convc.targets.cuda.target import CudaTarget
 
-AnyTarget: TypeAlias = "Target | CudaTarget"
+AnyTarget: TypeAlias = "CpuTarget | CudaTarget"
 
 
 class TargetError(ValueError):
@@ -27,7 +27,7 @@ class TargetError(ValueError):
 
 
 @dataclass(frozen=True)
-class Target:
+class CpuTarget:
     """A CPU's description. Schedules take every hardware number from here, never from a constant."""
 
     name: str
@@ -100,10 +100,10 @@ class Target:
         return {"kind": self.kind, **values}
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Target:
+    def from_dict(data: Mapping[str, Any]) -> CpuTarget:
         """Raises TypeError for missing or unknown keys."""
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "kind"}
-        return Target(**fields)
+        return CpuTarget(**fields)
 
     def __str__(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True)
@@ -125,10 +125,10 @@ def target_from_dict(data: Mapping[str, Any]) -> AnyTarget:
         from convc.targets.cuda.target import CudaTarget
 
         return CudaTarget.from_dict(data)
-    return Target.from_dict(data)
+    return CpuTarget.from_dict(data)
 
 
-def parse_cpu(text: str) -> Target:
+def parse_cpu(text: str) -> CpuTarget:
     """The CPU that a string names: `cpu` (this machine), `cpu:NAME` with LLVM's name of an x86-64 or aarch64
     processor, `cpu:TRIPLE`, the last two with any number of `+FEATURE`. Raises TargetError for all else."""
     kind, _, rest = text.strip().partition(":")
@@ -213,7 +213,7 @@ def _triple_of(text: str, cpu: str) -> str:
     raise TargetError(f'unknown target "{text}"; {hint}{_KNOWN}')
 
 
-def _this_machine(name: str) -> Target:
+def _this_machine(name: str) -> CpuTarget:
     import tvm  # noqa: F401  (registers the functions)
     import tvm_ffi
 
@@ -245,11 +245,11 @@ def _describe(
     features: tuple[str, ...],
     available: frozenset[str],
     caches: tuple[int, int, int],
-) -> Target:
+) -> CpuTarget:
     arch = triple.partition("-")[0]
     bits = 512 if "avx512f" in available else 256 if "avx" in available else 128
     required = sorted({cpuinfo for llvm, cpuinfo in _CPUINFO[arch].items() if llvm in available})
-    return Target(
+    return CpuTarget(
         name=name,
         triple=triple,
         cpu=cpu,

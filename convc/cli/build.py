@@ -109,14 +109,14 @@ def _tune(
 ) -> Tuner:
     """Measure a model's kernels before it is built."""
     from convc.artifact.writer import check_output
-    from convc.targets.target import Target
+    from convc.targets.target import CpuTarget
     from convc.tuning.database import default_path
     from convc.tuning.session import Session
     from convc.tuning.tuner import Budget
 
     if arguments.level < 3:
         raise UsageError(f"--tune needs -O3: at -O{arguments.level} there is one way to compute each kernel")
-    if not isinstance(target, Target):
+    if not isinstance(target, CpuTarget):
         raise UsageError(f"--tune measures kernels on CPUs; for {target.name} there is convc tune")
     check_output(output)
     threads, database = arguments.threads or target.cores, arguments.db or default_path()

@@ -22,7 +22,7 @@ from convc.cli.show import print_json
 from convc.cli.tuning_view import print_rows, view, won
 
 if TYPE_CHECKING:
-    from convc.targets.target import Target
+    from convc.targets.target import CpuTarget
     from convc.tuning.batch import Measure
     from convc.tuning.tuner import Tuner
 
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     from convc.cli import tune_cuda
-    from convc.targets.target import Target, parse_target
+    from convc.targets.target import CpuTarget, parse_target
     from convc.tuning.known import check_export
 
     given = arguments.measure or arguments.merge
@@ -69,7 +69,7 @@ def execute(arguments: argparse.Namespace) -> int:
     target = None if given else parse_target(arguments.target)
     if arguments.export:
         check_export(arguments.export)
-    if isinstance(target, Target) and not arguments.emit_candidates:
+    if isinstance(target, CpuTarget) and not arguments.emit_candidates:
         return _tune(arguments, target)
     tune_cuda.refuse_options(arguments)
     if target is None:
@@ -77,7 +77,7 @@ def execute(arguments: argparse.Namespace) -> int:
     return tune_cuda.emit(arguments, target) if arguments.emit_candidates else tune_cuda.tune(arguments, target)
 
 
-def _tune(arguments: argparse.Namespace, target: Target) -> int:
+def _tune(arguments: argparse.Namespace, target: CpuTarget) -> int:
     """On the CPU."""
     from convc.frontends.source import load_source
     from convc.pipeline import target_in
@@ -114,7 +114,7 @@ def _tune(arguments: argparse.Namespace, target: Target) -> int:
     return 0
 
 
-def _machines(arguments: argparse.Namespace, target: Target) -> list[Measure]:
+def _machines(arguments: argparse.Namespace, target: CpuTarget) -> list[Measure]:
     """A way to measure for each server; none for this machine."""
     from convc.tuning.remote import Remote, address
 

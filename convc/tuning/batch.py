@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from convc.targets.measurements import Record
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.tuning.building import compile_candidates, link_candidates
 from convc.tuning.findings import Finding
 from convc.tuning.job import Job
@@ -24,7 +24,7 @@ Measure = Callable[[Job, Path], Iterator[Finding]]
 class Conditions:
     """Under which all candidates of a network are measured."""
 
-    target: Target
+    target: CpuTarget
     threads: int
     cold_bytes: int
     """How much a network reads between two calls of a kernel, or so much of it as matters."""
@@ -32,7 +32,7 @@ class Conditions:
     """Seconds after which a call hangs."""
 
     @staticmethod
-    def of(target: Target, threads: int, network_bytes: int, limit: float) -> Conditions:
+    def of(target: CpuTarget, threads: int, network_bytes: int, limit: float) -> Conditions:
         """`network_bytes` are the network's weights. More than twice the last cache would change nothing."""
         most = max(2 * target.l3_bytes, 8 * target.l2_bytes)
         return Conditions(target, threads, min(max(network_bytes, 4 * target.l2_bytes), most, _MOST_BYTES), limit)

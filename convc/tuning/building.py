@@ -14,7 +14,7 @@ from convc.targets.cpu.codegen import lowered
 from convc.targets.emit_c import to_c
 from convc.targets.lower import Program, Step
 from convc.targets.registry import template_named
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.toolchain import compile_c, link, runtime_object
 from convc.tuning.findings import Finding
 from convc.tuning.problem import Problem
@@ -26,7 +26,7 @@ _ROOM = 1 << 20  # bytes that a disk with room has left
 
 
 def compile_candidates(
-    workload: Workload, candidates: Sequence[Candidate], target: Target, folder: Path
+    workload: Workload, candidates: Sequence[Candidate], target: CpuTarget, folder: Path
 ) -> tuple[dict[int, Path], list[Finding]]:
     """Object files of those candidates, by number, that code can be made of, with the symbol `c<number>`; and what
     became of the others. Raises OSError where the disk is full."""
@@ -50,13 +50,13 @@ def refusal(child: Child, limit: float, folder: Path) -> str:
     return f"no code after {limit:g} s" if child.killed else child.why
 
 
-def _compile(workload: Workload, candidate: Candidate, target: Target, path: Path) -> None:
+def _compile(workload: Workload, candidate: Candidate, target: CpuTarget, path: Path) -> None:
     template = template_named(candidate.template, target)
     function = template.schedule(workload.forms[candidate.form], candidate.config, target)
     lowered({path.stem: function}, target).write_to_file(str(path), "o")
 
 
-def link_candidates(problem: Problem, objects: Sequence[tuple[int, Path]], target: Target, folder: Path) -> Path:
+def link_candidates(problem: Problem, objects: Sequence[tuple[int, Path]], target: CpuTarget, folder: Path) -> Path:
     """A library in which `convc_run_<i>` calls the i-th of some candidates, given as their form and object file."""
     steps = [Step(path.stem, path.stem, problem.places[form], 0, 0) for form, path in objects]
     programs = [Program([], [], [step]) for step in steps]

@@ -19,21 +19,21 @@ from convc.targets.cpu.contraction import Contraction, Tiling, fitted
 from convc.targets.cpu.direct_conv import contraction
 from convc.targets.cpu.tiling import tilings
 from convc.targets.cpu.winograd import Geometry
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
 _ALL = 1 << 20
 _UNROLLED = 8  # steps of a reduction, at the most
 
 
-def neighbours(kernel: KernelOp, template: str, config: Config, target: Target) -> list[Config]:
+def neighbours(kernel: KernelOp, template: str, config: Config, target: CpuTarget) -> list[Config]:
     """Configurations near one of a template's, without itself."""
     find = _NEIGHBOURS.get(template)
     found = list(find(kernel, config, target)) if find else []
     return [each for i, each in enumerate(found) if each != config and each not in found[:i]]
 
 
-def _direct_conv(kernel: KernelOp, config: Config, target: Target) -> Iterator[Config]:
+def _direct_conv(kernel: KernelOp, config: Config, target: CpuTarget) -> Iterator[Config]:
     op = kernel.anchor
     assert isinstance(op, ConvOp)
     c = contraction(op, padded_shape(op.x, op.pads.get_values()))
@@ -41,7 +41,7 @@ def _direct_conv(kernel: KernelOp, config: Config, target: Target) -> Iterator[C
     yield from map(vars, _near(Tiling(**config), c, sizes, target))
 
 
-def _winograd(kernel: KernelOp, config: Config, target: Target) -> Iterator[Config]:
+def _winograd(kernel: KernelOp, config: Config, target: CpuTarget) -> Iterator[Config]:
     op = kernel.anchor
     assert isinstance(op, WinogradConvOp)
     geometry = Geometry.of(op.x, op.result, op.m.value.data)
@@ -59,13 +59,13 @@ def _winograd(kernel: KernelOp, config: Config, target: Target) -> Iterator[Conf
         yield {"chunk": other} | vars(fitted(whole, geometry.contraction(other)))
 
 
-_NEIGHBOURS: Mapping[str, Callable[[KernelOp, Config, Target], Iterator[Config]]] = {
+_NEIGHBOURS: Mapping[str, Callable[[KernelOp, Config, CpuTarget], Iterator[Config]]] = {
     "direct_conv": _direct_conv,
     "winograd": _winograd,
 }
 
 
-def _near(tiling: Tiling, c: Contraction, sizes: tuple[int, int], target: Target) -> Iterator[Tiling]:
+def _near(tiling: Tiling, c: Contraction, sizes: tuple[int, int], target: CpuTarget) -> Iterator[Tiling]:
     """Tilings of a contraction near one."""
     legal = _legal(c, *sizes, target)
     for tile in _near_tiles(tiling, c, legal):
@@ -96,7 +96,7 @@ def _near_tiles(
 
 
 @lru_cache(maxsize=64)
-def _legal(c: Contraction, x_size: int, w_size: int, target: Target) -> dict[tuple[int, int, int], Tiling]:
+def _legal(c: Contraction, x_size: int, w_size: int, target: CpuTarget) -> dict[tuple[int, int, int], Tiling]:
     """All register tiles that fit, best first by the model, each with the tasks that it proposes."""
     return {(t.height, t.width, t.blocks): t for t in tilings(c, x_size, w_size, target, count=_ALL)}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convc.targets.measurements import TuningError
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.tuning.findings import Finding
 from convc.tuning.job import Job
 
@@ -34,7 +34,7 @@ class Remote:
 
     tracker: tuple[str, int]
     key: str
-    target: Target
+    target: CpuTarget
 
     def machines(self) -> int:
         """How many there are. Raises TuningError if there are none, or no tracker."""

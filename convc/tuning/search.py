@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convc.targets.measurements import Record
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.tuning.neighbours import neighbours
 from convc.tuning.workloads import Candidate, Workload
 
@@ -20,7 +20,7 @@ class Search:
 
     Which records there are says where a search stands, so one that was interrupted goes on where it was."""
 
-    def __init__(self, workload: Workload, target: Target, records: Sequence[Sequence[Record]]) -> None:
+    def __init__(self, workload: Workload, target: CpuTarget, records: Sequence[Sequence[Record]]) -> None:
         """`records` are those of each form."""
         self.workload, self.target = workload, target
         self.first = workload.candidates(target)

@@ -21,7 +21,7 @@ from convc.runtime import lacking, load
 from convc.runtime.inputs import random_inputs
 from convc.targets.choosing import modelled_cycles
 from convc.targets.measurements import TuningError
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.tuning.batch import Conditions, Measure
 from convc.tuning.database import Database
 from convc.tuning.measuring import supervise
@@ -42,7 +42,7 @@ class Session:
 
     model: str | Path | onnx.ModelProto
     shapes: Sequence[Shapes]
-    target: Target
+    target: CpuTarget
     threads: int
     database: Path
     budget: Budget

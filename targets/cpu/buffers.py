@@ -15,7 +15,7 @@ from convc.ir.kernel import KernelOp
 from convc.targets import buffers
 from convc.targets.cpu.contraction import bound, loop, split
 from convc.targets.emit import dtype_of
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 
 
 def build(kernel: KernelOp, body: Callable[[BufferEmitter], None]) -> tirx.PrimFunc:
@@ -37,7 +37,7 @@ class BufferEmitter(buffers.BufferEmitter):
         """Whether a value with pads around it is not in memory as it is."""
         return any(pads) or value not in self.buffers
 
-    def padded(self, value: SSAValue, pads: Sequence[int], target: Target) -> Any:
+    def padded(self, value: SSAValue, pads: Sequence[int], target: CpuTarget) -> Any:
         """A flat buffer of a value with zeros around its spatial axes (`pads`: begins, then ends)."""
         shape = padded_shape(value, pads)
         if not self.must_copy(value, pads):
@@ -51,7 +51,7 @@ class BufferEmitter(buffers.BufferEmitter):
         return buffer
 
     def padded_row(
-        self, buffer: Any, base: Any, value: SSAValue, pads: Sequence[int], index: Sequence[Any], target: Target
+        self, buffer: Any, base: Any, value: SSAValue, pads: Sequence[int], index: Sequence[Any], target: CpuTarget
     ) -> None:
         """Write one row of a padded value: `index` is its place along all axes but the last, `pads` counted in."""
         rank = len(pads) // 2

@@ -23,7 +23,7 @@ from tvm import ir, s_tir, tirx
 from convc.runtime.cpu import usable_cores
 from convc.targets.lets import to_memory
 from convc.targets.lowering import LOOPS, has_blocks, run
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 
 # TVM's own pipeline for s_tir functions (tvm/s_tir/pipeline.py) without what only GPUs need. The first part concerns
 # functions that a schedule made; CompactBufferAllocation would take most of the time of those written as loops.
@@ -52,7 +52,7 @@ class CodegenError(Exception):
 
 def compile_objects(
     functions: Mapping[str, tirx.PrimFunc],
-    target: Target,
+    target: CpuTarget,
     folder: Path,
     on_done: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Path]:
@@ -87,7 +87,7 @@ def compile_objects(
 @dataclass(frozen=True)
 class _Work:
     functions: Mapping[str, tirx.PrimFunc]
-    target: Target
+    target: CpuTarget
     folder: Path
 
 
@@ -108,7 +108,7 @@ def _compile(symbol: str) -> None:
     lowered({symbol: work.functions[symbol]}, work.target).write_to_file(str(work.folder / f"{symbol}.o"), "o")
 
 
-def lowered(functions: Mapping[str, tirx.PrimFunc], target: Target) -> tvm.runtime.Module:
+def lowered(functions: Mapping[str, tirx.PrimFunc], target: CpuTarget) -> tvm.runtime.Module:
     """The functions as an LLVM module; `inspect_source("asm")` shows the code."""
     described = target.tvm()
     module = ir.IRModule({symbol: c_function(function, symbol) for symbol, function in functions.items()})

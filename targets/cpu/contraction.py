@@ -28,7 +28,7 @@ import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
 from convc.targets.cpu.axes import Axis, in_parts, is_long
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 
 PARALLEL_VECTORS = 1 << 15
 """Fewer vector operations than this take some 5 microseconds, which waking other threads costs too."""
@@ -144,7 +144,7 @@ def emit(
     prepare: Prepare,
     w: Any,
     store: Store,
-    target: Target,
+    target: CpuTarget,
     *,
     roll: bool = False,
     parallel: bool = True,
@@ -156,7 +156,7 @@ def emit(
     _Nest(c, tiling, prepare, w, store, lanes, roll, parallel, streams=streams(c, target)).emit()
 
 
-def streams(c: Contraction, target: Target) -> bool:
+def streams(c: Contraction, target: CpuTarget) -> bool:
     """Whether the weights come from beyond the second cache, in the order in which they are used."""
     around = prod(axis.extent for axis in c.outer if axis.w) * c.groups
     size = c.blocks * c.block_stride * (4 if c.dtype == "float32" else 8)

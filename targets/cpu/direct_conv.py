@@ -25,7 +25,7 @@ from convc.targets.cpu.contraction import Contraction, Prepare, Store, Tiling, e
 from convc.targets.cpu.tiling import tilings
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
 
@@ -35,7 +35,7 @@ class DirectConv:
 
     name = "direct_conv"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
         if not isinstance(op, ConvOp) or not elementwise_epilogue(kernel) or not dtype_of(op.x).startswith("float"):
             return False
@@ -48,17 +48,17 @@ class DirectConv:
         outputs, inputs = shape_of(op.w)[0] // group, shape_of(op.w)[1]
         return group == 1 or (outputs % block == 0 and inputs % (in_block or 1) == 0)
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, ConvOp)
         c = contraction(op, padded_shape(op.x, op.pads.get_values()))
         return [vars(tiling) for tiling in tilings(c, prod(physical_shape(op.x)), prod(physical_shape(op.w)), target)]
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         return build(kernel, lambda emitter: _body(emitter, Tiling(**config), target))
 
 
-def _body(emitter: BufferEmitter, tiling: Tiling, target: Target) -> None:
+def _body(emitter: BufferEmitter, tiling: Tiling, target: CpuTarget) -> None:
     op = emitter.kernel.anchor
     assert isinstance(op, ConvOp)
     pads, shape = op.pads.get_values(), padded_shape(op.x, op.pads.get_values())
@@ -92,7 +92,7 @@ def _can_copy_bands(op: ConvOp) -> bool:
     return len(result) == 4 and min(result[2:]) > 1 and op.group.value.data == 1
 
 
-def _copied_bands(emitter: BufferEmitter, op: ConvOp, tiling: Tiling, target: Target) -> tuple[Contraction, Prepare]:
+def _copied_bands(emitter: BufferEmitter, op: ConvOp, tiling: Tiling, target: CpuTarget) -> tuple[Contraction, Prepare]:
     """Each task reads a padded copy of the rows of its band, in scratch memory of its own."""
     pads = op.pads.get_values()
     batch, channels, _, *row = padded_shape(op.x, pads)

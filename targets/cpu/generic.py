@@ -18,7 +18,7 @@ from convc.targets.cpu.loops import PARALLEL_ELEMENTS, local_tile
 from convc.targets.cpu.ordered import Ordered
 from convc.targets.cpu.scattered import Scattered
 from convc.targets.generic import spatial_and_reduction, tensors, written
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
 
@@ -27,13 +27,13 @@ class Generic:
 
     name = "generic"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         return True
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         return ({},)
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         templates = (Ordered(), Scattered(), Injective())
         if (function := written(kernel, templates, target)) is not None:
             return function
@@ -43,7 +43,7 @@ class Generic:
         return schedule.mod["main"]
 
 
-def _schedule_block(schedule: s_tir.Schedule, block: Any, target: Target) -> None:
+def _schedule_block(schedule: s_tir.Schedule, block: Any, target: CpuTarget) -> None:
     statement = schedule.get(block)
     loops = schedule.get_loops(block)
     size, lanes = _size(schedule, loops), target.lanes(str(statement.writes[0].source.dtype))

@@ -20,7 +20,7 @@ from convc.targets.cpu.nest import Nest
 from convc.targets.emit import dtype_of
 from convc.targets.flat import Memory, without_elements
 from convc.targets.injective import reads_few
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
 PARALLEL_NS = 40_000
@@ -35,13 +35,13 @@ class Injective:
 
     name = "injective"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         return reads_few(kernel) and len(kernel.outputs) == 1
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         return ({},)
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         if (nothing := without_elements(kernel)) is not None:
             return nothing
         memory = Memory.of(kernel)
@@ -54,7 +54,7 @@ class Injective:
         )
 
 
-def _nanoseconds(view: View, target: Target) -> float:
+def _nanoseconds(view: View, target: CpuTarget) -> float:
     """A rough guess at a box's time on one core."""
     nodes: list[object] = []
     if view.loads or not view.safe:

@@ -8,12 +8,12 @@ from pathlib import Path
 from convc.targets.cpu.codegen import compile_objects
 from convc.targets.emit_c import to_c
 from convc.targets.lower import Library, Program
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.toolchain import compile_c, link, runtime_object
 
 
 def write_library(
-    library: Library, programs: Sequence[Program], target: Target, output: Path, on_step: Callable[[str], None]
+    library: Library, programs: Sequence[Program], target: CpuTarget, output: Path, on_step: Callable[[str], None]
 ) -> None:
     """Write kernels.so. Raises CodegenError, ToolchainError and OSError."""
     folder = output.parent

@@ -8,7 +8,7 @@ from typing import Any
 from tvm import s_tir, tirx
 
 from convc.targets.cpu.contraction import PARALLEL_VECTORS
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 
 PARALLEL_ELEMENTS = 1 << 15
 """A loop nest of fewer iterations takes some 10 microseconds, and a parallel region costs several."""
@@ -19,7 +19,7 @@ def even_tile(extent: int, limit: int) -> int:
     return -(-extent // -(-extent // max(1, limit)))
 
 
-def parallel(schedule: s_tir.Schedule, loops: Sequence[Any], work: int, target: Target) -> Any:
+def parallel(schedule: s_tir.Schedule, loops: Sequence[Any], work: int, target: CpuTarget) -> Any:
     """Fuse some loops into one, and run it in parallel if `work` scalar operations are worth waking threads for.
     TVM allows this before a reduction inside is decomposed, not after."""
     fused = schedule.fuse(*loops)
@@ -28,7 +28,7 @@ def parallel(schedule: s_tir.Schedule, loops: Sequence[Any], work: int, target: 
     return fused
 
 
-def vectorize(schedule: s_tir.Schedule, loop: Any, target: Target, dtype: str) -> None:
+def vectorize(schedule: s_tir.Schedule, loop: Any, target: CpuTarget, dtype: str) -> None:
     """Vectorise a loop; one of several vectors is split into them, and unrolled."""
     extent, lanes = int(schedule.get(loop).extent), target.lanes(dtype)
     if extent > lanes and extent % lanes == 0:

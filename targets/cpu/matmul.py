@@ -20,7 +20,7 @@ from convc.targets.cpu.plain import PlainContraction, emit_plain, register_tile
 from convc.targets.cpu.tiling import tilings
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
 
@@ -30,7 +30,7 @@ class PackedMatMul:
 
     name = "packed_matmul"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
         return (
             isinstance(op, MatMulOp)
@@ -40,13 +40,13 @@ class PackedMatMul:
             and _plain(kernel, op.a)
         )
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, MatMulOp)
         sizes = prod(shape_of(op.a)), prod(physical_shape(op.b))
         return [vars(tiling) for tiling in tilings(_packed(op), *sizes, target)]
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         def body(emitter: BufferEmitter) -> None:
             op = kernel.anchor
             assert isinstance(op, MatMulOp)
@@ -79,17 +79,17 @@ class PlainMatMul:
 
     name = "plain_matmul"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
         return isinstance(op, MatMulOp) and op.transpose_b is None and _plain(kernel, op.a, op.b)
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, MatMulOp)
         rows = shape_of(op.result)[-2]
         return [{"outputs": n} for n in dict.fromkeys(min(n, rows) for n in (4, 6, 8, 2))]
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         def body(emitter: BufferEmitter) -> None:
             op = kernel.anchor
             assert isinstance(op, MatMulOp)

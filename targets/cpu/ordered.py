@@ -13,7 +13,7 @@ from convc.ir.ordering import ScanOp, TopKOp
 from convc.targets.cpu.loops import PARALLEL_ELEMENTS
 from convc.targets.emit import dtype_of
 from convc.targets.ordered import ordered
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
 
@@ -22,13 +22,13 @@ class Ordered:
 
     name = "ordered"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         return isinstance(kernel.anchor, ScanOp | TopKOp) and len(kernel.outputs) == 1
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         return ({},)
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         op = kernel.anchor
         assert isinstance(op, ScanOp | TopKOp)
         large = prod(shape_of(op.x)) >= PARALLEL_ELEMENTS

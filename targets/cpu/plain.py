@@ -20,7 +20,7 @@ import tvm.script.ir_builder.tirx as T
 
 from convc.targets.cpu.axes import Axis, in_parts, is_long
 from convc.targets.cpu.contraction import bound, loop, split
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 
 Store = Callable[[Any, Sequence[Any], Any, Callable[[Any], Any], int], None]
 """Writes one vector of results: the output channel, the coordinates along `points`, the first place along the width,
@@ -52,7 +52,7 @@ class Tile:
     lanes: int
 
 
-def register_tile(c: PlainContraction, target: Target, outputs: int) -> Tile:
+def register_tile(c: PlainContraction, target: CpuTarget, outputs: int) -> Tile:
     """The tile with at most so many outputs that fills the registers, without exceeding the width."""
     lanes = min(target.lanes(c.dtype), 1 << (c.width.extent.bit_length() - 1))
     outputs = min(outputs, c.outputs)
@@ -61,7 +61,7 @@ def register_tile(c: PlainContraction, target: Target, outputs: int) -> Tile:
     return Tile(outputs, min(vectors, c.width.extent // lanes), lanes)
 
 
-def emit_plain(c: PlainContraction, tile: Tile, x: Any, w: Any, store: Store, target: Target) -> None:
+def emit_plain(c: PlainContraction, tile: Tile, x: Any, w: Any, store: Store, target: CpuTarget) -> None:
     """Write the loops, inside a PrimFunc that is being built. `x` and `w` are read at flat indices."""
     span = tile.vectors * tile.lanes
     columns = -(-c.outputs // tile.outputs)

@@ -18,7 +18,7 @@ from convc.targets.cpu.contraction import split
 from convc.targets.cpu.plain import PlainContraction, emit_plain, register_tile
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
 
@@ -27,7 +27,7 @@ class PlainConv:
 
     name = "plain_conv"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
         return (
             isinstance(op, ConvOp)
@@ -36,13 +36,13 @@ class PlainConv:
             and dtype_of(op.x).startswith("float")
         )
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, ConvOp)
         outputs = shape_of(op.w)[0] // op.group.value.data
         return [{"outputs": n} for n in dict.fromkeys(min(n, outputs) for n in (4, 6, 2))]
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         def body(emitter: BufferEmitter) -> None:
             op = kernel.anchor
             assert isinstance(op, ConvOp)

@@ -23,7 +23,7 @@ from convc.targets.cpu.loops import even_tile, local_tile, parallel, reduction_l
 from convc.targets.emit import Emitter, dtype_of
 from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.rows import Rows, Width, arg_reduce, reduce, softmax
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
 Anchor = ReduceOp | SoftmaxOp | ArgReduceOp
@@ -37,7 +37,7 @@ class BlockedReduce:
 
     name = "blocked_reduce"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
         return (
             isinstance(op, ReduceOp)
@@ -48,7 +48,7 @@ class BlockedReduce:
             and pointwise_epilogue(kernel)
         )
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, ReduceOp)
         block = channel_block(layout_of(op.x))
@@ -57,7 +57,7 @@ class BlockedReduce:
         vectors = max(1, 4 // max(1, block // target.lanes(dtype_of(op.x))))
         return [{"blocks": tile} for tile in dict.fromkeys(even_tile(blocks, n) for n in (vectors, 2 * vectors, 1))]
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         op = kernel.anchor
         assert isinstance(op, ReduceOp)
         emitter = Emitter(kernel)
@@ -83,7 +83,7 @@ class RowReduce:
 
     name = "row_reduce"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
         return (
             isinstance(op, Anchor)
@@ -93,7 +93,7 @@ class RowReduce:
             and pointwise_epilogue(kernel)
         )
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, Anchor)
         rows, lanes = _rows(op), target.lanes(dtype_of(op.x))
@@ -104,7 +104,7 @@ class RowReduce:
         best = units if run % lanes == 0 and 3 * units > most else most
         return [{"units": count} for count in dict.fromkeys((best, most, max(1, most // 2), 1))]
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         op = kernel.anchor
         assert isinstance(op, Anchor)
         emitter = Emitter(kernel)
@@ -182,7 +182,7 @@ def _collapse(schedule: s_tir.Schedule, rows: Rows) -> tuple[list[Any], list[Any
     return kept, [loop for loop, run in zip(loops, runs, strict=True) if run in rows.reduced_runs]
 
 
-def _schedule_tiles(schedule: s_tir.Schedule, rows: Rows, units: int, lanes: int, target: Target) -> None:
+def _schedule_tiles(schedule: s_tir.Schedule, rows: Rows, units: int, lanes: int, target: CpuTarget) -> None:
     """Vectors along the innermost run, which is kept."""
     (*outer, inner), reduced = _collapse(schedule, rows)
     extent, work = rows.kept[-1], prod(rows.shape)
@@ -222,7 +222,7 @@ def _unroll(schedule: s_tir.Schedule, loops: Sequence[Any]) -> None:
         schedule.unroll(loop)
 
 
-def _schedule_rows(schedule: s_tir.Schedule, rows: Rows, lanes: int, target: Target) -> None:
+def _schedule_rows(schedule: s_tir.Schedule, rows: Rows, lanes: int, target: CpuTarget) -> None:
     """Vectors along the innermost run, which is reduced."""
     kept, reduced = _collapse(schedule, rows)
     blocks = _inner_blocks(schedule)

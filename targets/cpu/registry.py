@@ -15,10 +15,10 @@ from convc.targets.cpu.scattered import Scattered
 from convc.targets.cpu.transposed_conv import TransposedConv
 from convc.targets.cpu.window import BlockedWindow
 from convc.targets.cpu.winograd import Winograd
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Template
 
-TEMPLATES: Sequence[Template[Target]] = (
+TEMPLATES: Sequence[Template[CpuTarget]] = (
     BlockedWindow(),
     DirectConv(),
     Winograd(),

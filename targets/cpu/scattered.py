@@ -12,7 +12,7 @@ from convc.ir.sampling import ScatterOp
 from convc.targets.cpu.loops import PARALLEL_ELEMENTS
 from convc.targets.flat import Memory, without_elements
 from convc.targets.scattered import Steps
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
 
@@ -21,13 +21,13 @@ class Scattered:
 
     name = "scattered"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         return isinstance(kernel.anchor, ScatterOp) and len(kernel.outputs) == 1
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         return ({},)
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         if (nothing := without_elements(kernel)) is not None:
             return nothing
         memory = Memory.of(kernel)

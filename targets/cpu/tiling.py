@@ -11,7 +11,7 @@ from math import ceil, prod
 
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.contraction import Contraction, Tiling
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 
 _LATENCY = 4  # cycles from one multiply-add to the next on the same register
 _LOADS = 1.3  # a cycle: cores that start two reach this, measured with tiles that load an element for each sum
@@ -26,19 +26,19 @@ _FEW_ROWS = 4  # the least that a band with a padded copy of its own should have
 _UNROLLED = 2  # steps of a loop over the channels of a block: enough to hide the loop itself
 
 
-def tilings(c: Contraction, x_size: int, w_size: int, target: Target, count: int = 6) -> list[Tiling]:
+def tilings(c: Contraction, x_size: int, w_size: int, target: CpuTarget, count: int = 6) -> list[Tiling]:
     """Up to `count` tilings, best first; `x_size` and `w_size` are the elements of the operands."""
     ranked = sorted(_register_tiles(c, target), key=lambda tile: _cycles(c, target, *tile))
     return [_tasks(c, target, x_size, w_size, *tile) for tile in ranked[:count]]
 
 
-def cycles(c: Contraction, target: Target) -> float:
+def cycles(c: Contraction, target: CpuTarget) -> float:
     """The time of a contraction in its best register tile, while its operands come from the second cache."""
     around = prod(axis.extent for axis in c.outer) * c.groups
     return around * min(_cycles(c, target, *tile) for tile in _register_tiles(c, target))
 
 
-def _register_tiles(c: Contraction, target: Target) -> Iterator[tuple[int, int, int]]:
+def _register_tiles(c: Contraction, target: CpuTarget) -> Iterator[tuple[int, int, int]]:
     """(height, width, blocks) that fit the registers, beside a vector of w a block and an element of x."""
     vectors = max(1, c.block // target.lanes(c.dtype))
     alone = c.rows.extent * c.columns.extent == 1  # a product with a vector: only blocks fill the pipeline
@@ -50,7 +50,7 @@ def _register_tiles(c: Contraction, target: Target) -> Iterator[tuple[int, int, 
                 yield from ((height, width, blocks) for height in range(2, min(c.rows.extent, room // width) + 1))
 
 
-def _cycles(c: Contraction, target: Target, height: int, width: int, blocks: int) -> float:
+def _cycles(c: Contraction, target: CpuTarget, height: int, width: int, blocks: int) -> float:
     """The time of all tiles of one group at one place along the outer axes, those of the remainders included."""
     vectors = blocks * max(1, c.block // target.lanes(c.dtype))
     beyond_l1 = 4 * c.steps * blocks * c.block > target.l1_bytes
@@ -76,7 +76,7 @@ def _parts(axis: Axis, size: int) -> list[tuple[int, int]]:
     return [(whole, size)] + ([(1, rest)] if rest else [])
 
 
-def _tasks(c: Contraction, target: Target, x_size: int, w_size: int, height: int, width: int, blocks: int) -> Tiling:
+def _tasks(c: Contraction, target: CpuTarget, x_size: int, w_size: int, height: int, width: int, blocks: int) -> Tiling:
     """What a task computes, so that each operand comes from beyond the second cache once, or as few times as possible:
 
     - some outputs of an image, where all of it stays in the cache beside the weights that pass by;

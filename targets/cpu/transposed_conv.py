@@ -28,7 +28,7 @@ from convc.targets.cpu.direct_conv import channel_store
 from convc.targets.cpu.tiling import tilings
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
 
@@ -38,7 +38,7 @@ class TransposedConv:
 
     name = "transposed_conv"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
         if not isinstance(op, ConvTransposeOp) or not elementwise_epilogue(kernel) or op.group.value.data != 1:
             return False
@@ -50,7 +50,7 @@ class TransposedConv:
             and dtype_of(op.x).startswith("float")
         )
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, ConvTransposeOp)
         phases = _phases(op)
@@ -58,7 +58,7 @@ class TransposedConv:
         sizes = prod(physical_shape(op.x)), prod(physical_shape(op.w)) // len(phases)
         return [vars(tiling) for tiling in tilings(_contraction(op, largest, _pads(op, phases)), *sizes, target)]
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         def body(emitter: BufferEmitter) -> None:
             op = kernel.anchor
             assert isinstance(op, ConvTransposeOp)

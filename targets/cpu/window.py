@@ -21,7 +21,7 @@ from convc.targets.anchors import conv, pool
 from convc.targets.cpu.loops import even_tile, local_tile, parallel, vectorize
 from convc.targets.emit import Emitter, dtype_of
 from convc.targets.epilogues import pointwise_epilogue
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
 UNROLLED = 256
@@ -34,7 +34,7 @@ class BlockedWindow:
 
     name = "window"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
         if not isinstance(op, ConvOp | PoolOp) or not pointwise_epilogue(kernel):
             return False
@@ -51,7 +51,7 @@ class BlockedWindow:
             and weight.blocks == ((0, block),)
         )
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, ConvOp | PoolOp)
         shape, window = shape_of(op.result), window_of(op)
@@ -68,7 +68,7 @@ class BlockedWindow:
             found.append({"width": tile, "height": rows, "unroll": unroll})
         return [config for i, config in enumerate(found) if config not in found[:i]]
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         op = kernel.anchor
         assert isinstance(op, ConvOp | PoolOp)
         emitter = Emitter(kernel)

@@ -31,7 +31,7 @@ from convc.targets.cpu.contraction import Contraction, Tiling, bound, emit, fitt
 from convc.targets.cpu.tiling import cycles, tilings
 from convc.targets.cpu.winograd_transforms import input_transform, output_transform
 from convc.targets.epilogues import elementwise_epilogue
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
 
@@ -93,7 +93,7 @@ class Winograd:
 
     name = "winograd"
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
         if not isinstance(op, WinogradConvOp) or not elementwise_epilogue(kernel):
             return False
@@ -104,7 +104,7 @@ class Winograd:
             and layout_of(op.w) == winograd_weight(block)
         )
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, WinogradConvOp)
         geometry = Geometry.of(op.x, op.result, op.m.value.data)
@@ -115,12 +115,12 @@ class Winograd:
             found += [{"chunk": chunk} | vars(tiling) for tiling in tilings(c, *sizes, target, count=2)]
         return found
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         tiling = Tiling(**{key: value for key, value in config.items() if key != "chunk"})
         return build(kernel, lambda emitter: _Body(emitter, config["chunk"], tiling, target).write())
 
 
-def chunks(geometry: Geometry, target: Target) -> list[int]:
+def chunks(geometry: Geometry, target: CpuTarget) -> list[int]:
     """Tiles of a chunk, best first: all of them, or a few register tiles. Chunks have the weights come again; what all
     tiles need beyond the second cache is written to memory and read again."""
     per_tile = 4 * geometry.places * geometry.block * (geometry.inputs + geometry.outputs)
@@ -146,7 +146,7 @@ class _Body:
     emitter: BufferEmitter
     chunk: int
     tiling: Tiling
-    target: Target
+    target: CpuTarget
 
     def write(self) -> None:
         op = self.emitter.kernel.anchor
@@ -199,7 +199,7 @@ _MEMORY_BYTES, _CACHE_BYTES = 7.3, 30
 take to come hides behind products. Fits layers of 256 and 512 channels at 14 x 14 and 28 x 28 within 8 %."""
 
 
-def winograd_cycles(geometry: Geometry, target: Target, *, cold: bool = True) -> float:
+def winograd_cycles(geometry: Geometry, target: CpuTarget, *, cold: bool = True) -> float:
     """The time on one core, by the model of `tiling`; `cold`: weights come from memory."""
     c = geometry.contraction(chunks(geometry, target)[0])
     products = cycles(c, target) * geometry.count / c.columns.extent / _EFFICIENCY

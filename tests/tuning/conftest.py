@@ -19,7 +19,7 @@ from convc.ir.neural import MatMulOp
 from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import build
 from convc.targets.cpu.matmul import PackedMatMul
-from convc.targets.target import Target, parse_target
+from convc.targets.target import CpuTarget, parse_target
 from convc.targets.template import Config
 from convc.tuning.session import Session
 
@@ -34,13 +34,13 @@ class Planted:
     def __init__(self, *faults: str) -> None:
         self.faults = faults
 
-    def applies(self, kernel: KernelOp, target: Target) -> bool:
+    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         return isinstance(kernel.anchor, MatMulOp)
 
-    def candidates(self, kernel: KernelOp, target: Target) -> Sequence[Config]:
+    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         return [{"fault": FAULTS.index(fault)} for fault in self.faults]
 
-    def schedule(self, kernel: KernelOp, config: Config, target: Target) -> tirx.PrimFunc:
+    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         fault = FAULTS[config["fault"]]
         if fault == "none":
             template = PackedMatMul()
@@ -84,7 +84,7 @@ def faults() -> Sequence[str]:
 
 
 @pytest.fixture(scope="session")
-def target() -> Target:
+def target() -> CpuTarget:
     return parse_target("cpu")
 
 
@@ -130,7 +130,7 @@ def _convolutions() -> Callable[..., onnx.ModelProto]:
 
 
 @pytest.fixture
-def session(target: Target, tmp_path: Path) -> Callable[..., Session]:
+def session(target: CpuTarget, tmp_path: Path) -> Callable[..., Session]:
     """`session(model, budget, ...)`: a session on one thread, whose database is `tuning.db` in the test's folder."""
 
     def make(model: onnx.ModelProto, budget: Any, **options: Any) -> Session:

@@ -19,7 +19,7 @@ from convc.targets.algorithms import forms
 from convc.targets.choosing import candidates
 from convc.targets.measurements import Outcome, Record, TuningError
 from convc.targets.select import chosen, notes
-from convc.targets.target import Target, parse_target
+from convc.targets.target import CpuTarget, parse_target
 from convc.tuning import known
 from convc.tuning.database import Database, Setting
 from convc.tuning.known import export, known_choices
@@ -38,7 +38,7 @@ builtin.module {
 
 
 @pytest.fixture
-def target() -> Target:
+def target() -> CpuTarget:
     return parse_target(TARGET)
 
 
@@ -71,7 +71,7 @@ Times = dict[tuple[int, int], float | Outcome]
 
 
 @pytest.fixture
-def remember(database: Database, target: Target) -> Callable[..., None]:
+def remember(database: Database, target: CpuTarget) -> Callable[..., None]:
     """`remember({(form, candidate): ns or outcome}, threads=1)`: records of the convolution's candidates, by number."""
     _, _, kernel = built()
     every = forms(kernel, target)
@@ -86,7 +86,7 @@ def remember(database: Database, target: Target) -> Callable[..., None]:
     return remember_
 
 
-def config_of(target: Target, form: int, number: int) -> tuple[str, dict[str, int]]:
+def config_of(target: CpuTarget, form: int, number: int) -> tuple[str, dict[str, int]]:
     template, config = list(candidates(forms(built()[2], target)[form], target))[number]
     return template, dict(config)
 
@@ -98,7 +98,7 @@ def test_without_records_a_build_is_what_it_was(database: Database) -> None:
     assert built()[2].anchor.name == "convc.winograd_conv"  # type: ignore[union-attr]
 
 
-def test_the_fastest_candidate_is_chosen(database: Database, remember: Any, target: Target) -> None:
+def test_the_fastest_candidate_is_chosen(database: Database, remember: Any, target: CpuTarget) -> None:
     remember({(2, 0): 300.0, (2, 1): 100.0, (2, 2): 200.0})
     kernel = built(measured(database))[2]
     assert chosen(kernel) == config_of(target, 2, 1)
@@ -108,19 +108,19 @@ def test_the_fastest_candidate_is_chosen(database: Database, remember: Any, targ
     assert noted["runner_up"]["config"] == config_of(target, 2, 2)[1]
 
 
-def test_other_threads_are_other_measurements(database: Database, remember: Any, target: Target) -> None:
+def test_other_threads_are_other_measurements(database: Database, remember: Any, target: CpuTarget) -> None:
     remember({(2, 0): 300.0, (2, 1): 100.0}, threads=2)
     assert chosen(built(measured(database, threads=1))[2]) == config_of(target, 2, 0)
     assert chosen(built(measured(database, threads=2))[2]) == config_of(target, 2, 1)
 
 
-def test_no_candidate_that_failed_is_chosen(database: Database, remember: Any, target: Target) -> None:
+def test_no_candidate_that_failed_is_chosen(database: Database, remember: Any, target: CpuTarget) -> None:
     remember({(2, 0): "wrong", (2, 1): "crashed"})
     assert chosen(built(measured(database))[2]) == config_of(target, 2, 2)
 
 
 def test_what_a_template_no_longer_understands_is_passed_over(
-    database: Database, remember: Any, target: Target
+    database: Database, remember: Any, target: CpuTarget
 ) -> None:
     remember({(2, 1): 200.0})
     text, setting = kernel_text(forms(built()[2], target)[2]), Setting.of(target, 1)
@@ -168,7 +168,7 @@ def test_every_form_computes_the_same(database: Database, remember: Any) -> None
         assert np.abs(result - results[0]).max() <= 1e-6 * np.abs(results[0]).max()
 
 
-def test_a_kernels_forms_include_itself(target: Target) -> None:
+def test_a_kernels_forms_include_itself(target: CpuTarget) -> None:
     kernel = built()[2]
     texts = [kernel_text(form) for form in forms(kernel, target)]
     assert len(set(texts)) == 3
@@ -182,7 +182,7 @@ def test_a_database_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
 
 
 def shipped(
-    monkeypatch: pytest.MonkeyPatch, path: Path, target: Target, records: Iterable[tuple[int, int, float]]
+    monkeypatch: pytest.MonkeyPatch, path: Path, target: CpuTarget, records: Iterable[tuple[int, int, float]]
 ) -> None:
     """Let convc ship records: (form, candidate, ns)."""
     every = forms(built()[2], target)
@@ -195,7 +195,7 @@ def shipped(
 
 
 def test_what_ships_counts_where_the_user_has_measured_nothing(
-    monkeypatch: pytest.MonkeyPatch, database: Database, remember: Any, target: Target, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, database: Database, remember: Any, target: CpuTarget, tmp_path: Path
 ) -> None:
     shipped(monkeypatch, tmp_path / "known.json", target, [(0, 2, 50.0), (2, 1, 90.0)])
     for options in (" measured=true threads=1", measured(database)):
@@ -207,14 +207,14 @@ def test_what_ships_counts_where_the_user_has_measured_nothing(
 
 
 def test_what_ships_is_not_chosen_where_it_failed_here(
-    monkeypatch: pytest.MonkeyPatch, database: Database, remember: Any, target: Target, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, database: Database, remember: Any, target: CpuTarget, tmp_path: Path
 ) -> None:
     shipped(monkeypatch, tmp_path / "known.json", target, [(2, 1, 90.0)])
     remember({(2, 1): "wrong"})
     assert chosen(built(measured(database))[2]) == config_of(target, 2, 0)
 
 
-def test_exports_add_to_a_file_and_can_be_read_line_by_line(target: Target, tmp_path: Path) -> None:
+def test_exports_add_to_a_file_and_can_be_read_line_by_line(target: CpuTarget, tmp_path: Path) -> None:
     path = tmp_path / "known.json"
     export(path, target, 1, [("a kernel", Record("winograd", {"chunk": 7}, "ok", 12.3))])
     export(path, target, 2, [("a kernel", Record("winograd", {"chunk": 9}, "ok", 7.0))])
@@ -227,7 +227,7 @@ def test_exports_add_to_a_file_and_can_be_read_line_by_line(target: Target, tmp_
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1, 2]", '{"format": 99, "choices": {}}', "\x00"])
-def test_what_is_no_export_is_refused(text: str, target: Target, tmp_path: Path) -> None:
+def test_what_is_no_export_is_refused(text: str, target: CpuTarget, tmp_path: Path) -> None:
     path = tmp_path / "known.json"
     path.write_text(text)
     with pytest.raises(TuningError, match="is no file that convc tune --export wrote"):
@@ -235,6 +235,6 @@ def test_what_is_no_export_is_refused(text: str, target: Target, tmp_path: Path)
     assert path.read_text() == text
 
 
-def test_what_ships_can_be_read(target: Target) -> None:
+def test_what_ships_can_be_read(target: CpuTarget) -> None:
     assert known.PATH.stat().st_size < 100_000
     known_choices(target, 1)

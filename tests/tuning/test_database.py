@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from convc.targets.measurements import Record, TuningError
-from convc.targets.target import Target, parse_target
+from convc.targets.target import CpuTarget, parse_target
 from convc.tuning.database import Database, Setting, default_path
 
 HERE = Setting("a target", threads=1)
@@ -56,7 +56,7 @@ def test_measurements_hold_for_their_setting_alone(field: str, database: Databas
     assert database.records("kernel", replace(HERE, **{field: OTHERS[field]})) == []
 
 
-def test_a_target_is_what_decides_the_code(target: Target) -> None:
+def test_a_target_is_what_decides_the_code(target: CpuTarget) -> None:
     named = replace(target, name="cpu:by-its-name", cores=64)
     assert Setting.of(target, 1) == Setting.of(named, 1)
     for change in ({"l2_bytes": 1}, {"features": ("-avx512f",)}, {"vector_bits": 64}, {"cpu": "other"}):

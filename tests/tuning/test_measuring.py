@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from convc.pipeline import Build
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.tuning.batch import Conditions, run_batch
 from convc.tuning.competing import compete
 from convc.tuning.job import Job
@@ -22,7 +22,7 @@ from convc.tuning.workloads import Candidate, Workload, workloads
 
 
 @pytest.fixture(scope="module")
-def convolution(convolutions: Callable[..., Any], target: Target) -> Workload:
+def convolution(convolutions: Callable[..., Any], target: CpuTarget) -> Workload:
     """A 3x3 convolution in its three forms."""
     module, _ = Build(target, measured=False).module(convolutions(), {})
     return next(each for each in workloads([module], target)[0] if len(each.forms) == 3)
@@ -79,7 +79,7 @@ def test_weights_are_read_from_many_copies_in_turn() -> None:
     assert Copies(np.zeros(0, np.uint8), 1000).following(), "a kernel without weights"
 
 
-def test_how_much_is_cold_follows_the_network_and_the_caches(target: Target) -> None:
+def test_how_much_is_cold_follows_the_network_and_the_caches(target: CpuTarget) -> None:
     small = replace(target, l2_bytes=1 << 20, l3_bytes=8 << 20)
     sizes = [Conditions.of(small, 1, weights << 20, 1.0).cold_bytes >> 20 for weights in (1, 10, 100)]
     assert sizes == [4, 10, 16]
@@ -106,7 +106,7 @@ def test_jobs_travel_as_bytes(convolution: Workload) -> None:
         np.testing.assert_array_equal(one.expected, other.expected)
 
 
-def test_neighbours_of_every_form_are_right(convolution: Workload, target: Target) -> None:
+def test_neighbours_of_every_form_are_right(convolution: Workload, target: CpuTarget) -> None:
     """Whatever the local search may try can be built and computes what it should."""
     tried = []
     for form in range(3):
@@ -121,12 +121,12 @@ def test_neighbours_of_every_form_are_right(convolution: Workload, target: Targe
     assert {trial.record.outcome for trial in trials} == {"ok"}, [trial.why for trial in trials]
 
 
-def test_templates_without_a_search_have_no_neighbours(convolution: Workload, target: Target) -> None:
+def test_templates_without_a_search_have_no_neighbours(convolution: Workload, target: CpuTarget) -> None:
     assert neighbours(convolution.forms[0], "window", {"width": 7}, target) == []
 
 
 def test_candidates_begin_with_the_untuned_one_and_leave_the_fallback_out(
-    convolution: Workload, target: Target
+    convolution: Workload, target: CpuTarget
 ) -> None:
     found = convolution.candidates(target)
     assert found[0] == convolution.untuned

@@ -16,7 +16,7 @@ from convc.pipeline import Build
 from convc.runtime import load
 from convc.targets.measurements import TuningError
 from convc.targets.select import chosen
-from convc.targets.target import Target
+from convc.targets.target import CpuTarget
 from convc.tuning.tuner import Budget, Tuner
 
 ALL = ("wrong", "crashed", "none", "hung", "refused", "beyond")
@@ -40,7 +40,7 @@ def test_each_is_recorded_as_what_it_is(
 
 
 def test_the_one_that_is_right_is_built(
-    plant: Callable[..., None], product: Any, session: Any, target: Target, tmp_path: Path
+    plant: Callable[..., None], product: Any, session: Any, target: CpuTarget, tmp_path: Path
 ) -> None:
     plant(*ALL)
     session(product(), Budget()).run()
@@ -56,7 +56,7 @@ def test_the_one_that_is_right_is_built(
 
 
 def test_what_failed_is_avoided_though_nothing_succeeded_yet(
-    plant: Callable[..., None], product: Any, session: Any, target: Target, tmp_path: Path
+    plant: Callable[..., None], product: Any, session: Any, target: CpuTarget, tmp_path: Path
 ) -> None:
     plant("wrong", "crashed", "none")
     session(product(), Budget(trials=2)).run()

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from convc.targets.measurements import TuningError
-from convc.targets.target import Target, parse_target
+from convc.targets.target import CpuTarget, parse_target
 from convc.tuning import remote
 from convc.tuning.database import Database
 from convc.tuning.remote import Remote, address
@@ -56,13 +56,13 @@ def tracker() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def machines(tracker: int, target: Target) -> Iterator[Remote]:
+def machines(tracker: int, target: CpuTarget) -> Iterator[Remote]:
     """Two servers."""
     with server(tracker), server(tracker):
         yield known(tracker, KEY, target)
 
 
-def known(tracker: int, key: str, target: Target) -> Remote:
+def known(tracker: int, key: str, target: CpuTarget) -> Remote:
     """The two servers that register under a key, once both have."""
     found, end = Remote(("127.0.0.1", tracker), key, target), time.monotonic() + SECONDS
     while time.monotonic() < end:
@@ -74,7 +74,7 @@ def known(tracker: int, key: str, target: Target) -> Remote:
 
 
 def test_two_servers_measure_for_one_tuning(
-    tracker: int, target: Target, convolutions: Any, session: Any, tmp_path: Path
+    tracker: int, target: CpuTarget, convolutions: Any, session: Any, tmp_path: Path
 ) -> None:
     with server(tracker, "pair") as one, server(tracker, "pair") as other:
         machines = known(tracker, "pair", target)
@@ -116,12 +116,12 @@ def job() -> tuple[Any, Path]:
     return SimpleNamespace(to_bytes=lambda: b"a job"), Path(__file__)
 
 
-def test_nobody_there_is_one_line(machines: Remote, target: Target) -> None:
+def test_nobody_there_is_one_line(machines: Remote, target: CpuTarget) -> None:
     with pytest.raises(TuningError, match="knows no server for the key 'other'"):
         Remote(machines.tracker, "other", target).machines()
 
 
-def test_no_tracker_is_one_line(target: Target) -> None:
+def test_no_tracker_is_one_line(target: CpuTarget) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound, but nobody listens
         with pytest.raises(TuningError, match=r"no RPC tracker answers at 127\.0\.0\.1:\d+: ") as caught:
@@ -129,7 +129,7 @@ def test_no_tracker_is_one_line(target: Target) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_tracker_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
+def test_a_tracker_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, target: CpuTarget) -> None:
     monkeypatch.setattr(remote, "_PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TuningError, match="no RPC tracker answers"):
         Remote(("127.0.0.1", silent.getsockname()[1]), KEY, target).machines()

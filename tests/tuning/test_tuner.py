@@ -20,7 +20,7 @@ import pytest
 from convc.pipeline import Build
 from convc.runtime import load
 from convc.targets.measurements import TuningError
-from convc.targets.target import Target, parse_target
+from convc.targets.target import CpuTarget, parse_target
 from convc.tuning import tuner as tuner_module
 from convc.tuning.findings import Finding
 from convc.tuning.job import Job
@@ -40,7 +40,7 @@ def recorded(path: Path) -> dict[tuple[Any, ...], float]:
 
 
 def test_a_tuned_network_is_built_of_what_was_measured(
-    convolutions: Any, session: Any, target: Target, tmp_path: Path
+    convolutions: Any, session: Any, target: CpuTarget, tmp_path: Path
 ) -> None:
     order: list[int] = []
 
