@@ -10,9 +10,10 @@ or where what is repeated is only index arithmetic.
 It always pays: a value that is not written need not be read. It is legal because a kernel stands where its last
 operation stood, so every operand is defined before it, and the value inside has no reader outside.
 
-A join of channels that fill whole blocks stays alone: `find-views` makes nothing of it.
+A join of channels that fill whole blocks stays alone: `find-views` makes nothing of it. So do reshapes, free views of
+plain tensors, but for those in a shuffle of channels: concat, reshape, transpose.
 
-Afterwards @main holds only weights, kernels, reshapes (free views of plain tensors) and the return.
+Afterwards @main holds only weights, kernels, other reshapes and the return.
 `fuse{mode=single}` gives each operation its own kernel: the yardstick.
 """
 
@@ -116,14 +117,7 @@ class _Fusion:
 
     def _joined(self, op: Operation, alone: Group) -> Group:
         """The group of an operation after it has joined those of its operands that it may join."""
-        producers = {
-            id(producer): producer
-            for operand in op.operands
-            if isinstance(operand.owner, Operation)
-            and (producer := self.groups.get(operand.owner)) is not None
-            and producer.output is operand
-            and not _becomes_view(operand.owner, self.channel_block)
-        }
+        producers = {id(producer): producer for operand in op.operands if (producer := self._producer(op, operand))}
         latest_first = sorted(producers.values(), key=lambda p: self.order[p.ops[-1]], reverse=True)
         # Injective producers first: with them inside, an anchor's result may have no other reader left
         # (x * sigmoid(x)). Where they keep an anchor out instead, the anchor has the right of way.
@@ -141,6 +135,22 @@ class _Fusion:
             if best.anchor is not None:
                 break
         return best
+
+    def _producer(self, op: Operation, operand: SSAValue) -> Group | None:
+        """The group that an operand of an operation is the result of: of a transpose's also a join before a reshape, as
+        channels are shuffled. (Of two transposes around one, each can be vectorised alone, but not both together.)"""
+        value, between = operand, list[Operation]()
+        while isinstance(value.owner, ReshapeOp) and isinstance(op, TransposeOp) and len(users(value)) == 1:
+            between.insert(0, value.owner)
+            value = value.owner.x
+        if not isinstance(value.owner, Operation) or (group := self.groups.get(value.owner)) is None:
+            return None
+        if group.output is not value or _becomes_view(value.owner, self.channel_block):
+            return None
+        if not between:
+            return group
+        joins = all(isinstance(member, ConcatOp | SliceOp) for member in group.ops)
+        return Group([*group.ops, *between]) if joins else None
 
 
 def _becomes_view(op: Operation, block: int) -> bool:

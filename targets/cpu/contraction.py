@@ -30,8 +30,9 @@ from tvm import tirx
 from convc.targets.cpu.axes import Axis, in_parts, is_long
 from convc.targets.target import CpuTarget
 
-PARALLEL_VECTORS = 1 << 15
-"""Fewer vector operations than this take some 5 microseconds, which waking other threads costs too."""
+PARALLEL_VECTORS = 1 << 12
+"""Fewer vector operations than this take less than a microsecond. A region costs half of one, as long as the workers
+have not gone to sleep; and what one core writes alone, the others must fetch from it: 6 ns a line."""
 
 AHEAD = 512
 """Elements between the weights in use and those that are prefetched into the first cache. Measured with 100 MB of

@@ -23,9 +23,9 @@ from convc.targets.injective import reads_few
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
-PARALLEL_NS = 40_000
-"""Kernels shorter than this stay on one thread: waking the others takes several microseconds."""
-PIECE_NS = 10_000
+PARALLEL_NS = 3_000
+"""Kernels shorter than this stay on one thread: a region costs half a microsecond, and pieces their starts."""
+PIECE_NS = 400
 MOST_PIECES = 64
 
 

@@ -22,6 +22,7 @@ _STORE = 2  # cycles to finish and store one vector
 _BLOCKS = 6  # output blocks in a tile, at the most
 _TASKS = 16  # enough for threads that take from each other to end together
 _LEAST_TASKS = 4  # where more would read something again
+_REMOTE = 2.5  # how much longer a byte that another core wrote takes to come than one of weights: 6 ns a line or 2.5
 _FEW_ROWS = 4  # the least that a band with a padded copy of its own should have: it reads a window's rows more
 _UNROLLED = 2  # steps of a loop over the channels of a block: enough to hide the loop itself
 
@@ -79,7 +80,8 @@ def _parts(axis: Axis, size: int) -> list[tuple[int, int]]:
 def _tasks(c: Contraction, target: CpuTarget, x_size: int, w_size: int, height: int, width: int, blocks: int) -> Tiling:
     """What a task computes, so that each operand comes from beyond the second cache once, or as few times as possible:
 
-    - some outputs of an image, where all of it stays in the cache beside the weights that pass by;
+    - some outputs of an image, where all of it stays in the cache beside the weights that pass by; or of a band for
+      each core, which then reads the rows that it wrote itself, where all weights come again for less than that saves;
     - all outputs of a band of rows, where all weights stay in the cache;
     - some outputs of a band, where neither fits.
     """
@@ -95,6 +97,9 @@ def _tasks(c: Contraction, target: CpuTarget, x_size: int, w_size: int, height: 
 
     if image <= target.l2_bytes / 4:
         bands = ceil(_LEAST_TASKS / (around * columns))
+        by_core = min(target.cores, _LEAST_TASKS)
+        if item * w_size <= _REMOTE * image and banded >= by_core * _FEW_ROWS:
+            bands = max(bands, by_core)
         share = max(1, min(around * columns // _TASKS, columns))
         return Tiling(height, width, blocks, unrolled, rounded(banded / bands), share)
     if item * w_size <= target.l2_bytes / 2:

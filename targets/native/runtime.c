@@ -117,14 +117,15 @@ static void help(int me) {
     inside = true;
     int count = atomic_load(&pool.workers) + 1;
     for (int i = 0; i < count; ++i) {
-        int task;
-        while ((task = claim((me + i) % count, !i)) >= 0) {
+        int task, done = 0;
+        for (; (task = claim((me + i) % count, !i)) >= 0; ++done) {
             struct group group = {NULL, pool.tasks};
             if (me) convc_restore(pool.rounding);
             int status = pool.run(task, &group, pool.data);
             if (status) atomic_store(&pool.status, status);
-            if (atomic_fetch_sub(&pool.open, 1) == 1 && atomic_load(&pool.waiting)) futex_wake(&pool.open, 1);
         }
+        /* Once a share: the line goes from core to core each time. */
+        if (done && atomic_fetch_sub(&pool.open, done) == done && atomic_load(&pool.waiting)) futex_wake(&pool.open, 1);
     }
     inside = false;
 }

@@ -83,3 +83,33 @@ func.func @main(%x: !t) -> (tensor<3x4xf32>, !t) {
 // CHECK:      [[B:%.*]] = convc.kernel(%x)
 // CHECK:        convc.yield
 // CHECK:      func.return [[A]], [[B]]
+
+// -----
+// a shuffle of joined channels is one kernel; two transposes around a reshape are two
+!p = tensor<1x3x4x5xf32>
+!j = tensor<1x6x4x5xf32>
+!g = tensor<1x2x3x4x5xf32>
+!s = tensor<1x3x2x4x5xf32>
+!t = tensor<4x3x2x5x1xf32>
+func.func @main(%x: !p, %y: !p) -> (!j, !t) {
+  %c = convc.concat %x, %y axis 1 : (!p, !p) -> !j
+  %g = convc.reshape %c : (!j) -> !g
+  %s = convc.transpose %g perm [0, 2, 1, 3, 4] : (!g) -> !s
+  %z = convc.reshape %s : (!s) -> !j
+  %a = convc.transpose %x perm [2, 1, 0, 3] : (!p) -> tensor<4x3x1x5xf32>
+  %b = convc.reshape %a : (tensor<4x3x1x5xf32>) -> tensor<4x3x5x1x1xf32>
+  %d = convc.transpose %b perm [0, 1, 3, 2, 4] : (tensor<4x3x5x1x1xf32>) -> tensor<4x3x1x5x1xf32>
+  %e = convc.concat %d, %d axis 2 : (tensor<4x3x1x5x1xf32>, tensor<4x3x1x5x1xf32>) -> !t
+  func.return %z, %e : !j, !t
+}
+// CHECK:      %s = convc.kernel(%x, %y)
+// CHECK:        convc.concat
+// CHECK-NEXT:   convc.reshape
+// CHECK-NEXT:   convc.transpose
+// CHECK-NEXT:   convc.yield
+// CHECK:      convc.reshape %s
+// CHECK:      %a = convc.kernel
+// CHECK-NEXT: ^bb0
+// CHECK-NEXT:   convc.transpose
+// CHECK-NEXT:   convc.yield
+// CHECK:      convc.reshape %a

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from convc.ir.elementwise import ElementwiseOp
@@ -95,6 +97,18 @@ def test_every_candidate_computes_the_same(case, build_kernel, check):
     kernel = conv_kernel(build_kernel, *CASES[case], bias=False)
     for config in DirectConv().candidates(kernel, parse_target("cpu")):
         check(kernel, DirectConv(), config=config)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "bands"),
+    [((1, 32, 16, 16), (256, 32, 1, 1), 2), ((1, 32, 5, 5), (256, 32, 1, 1), 1), ((1, 64, 8, 8), (512, 64, 3, 3), 1)],
+    ids=["few weights", "few rows", "many weights"],
+)
+def test_each_core_keeps_to_rows_of_its_own_where_weights_are_few(x, w, bands, build_kernel):
+    """Else to outputs of its own, and reads what other cores wrote."""
+    target = replace(parse_target("cpu"), cores=2)
+    config = DirectConv().candidates(conv_kernel(build_kernel, x, w, {}), target)[0]
+    assert -(-(x[2] - w[2] + 1) // config["band"]) == bands
 
 
 @pytest.mark.parametrize(
