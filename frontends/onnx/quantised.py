@@ -55,7 +55,7 @@ def convert_qlinear_add(node: Node) -> SSAValue:
     zeros = [_zero_point(node, position) for position in (2, 5, 7)]
     a, b = (_scale(node, position) / _scale(node, 6) for position in (1, 4))
     rest = np.float32(zeros[2]) - np.float32(np.float64(a) * float(zeros[0]) + b * np.float32(zeros[1]))
-    y = node.weight(rest, "rest")
+    y = node.weight(np.array(rest), "rest")
     for position, factor in ((3, b), (0, a)):
         x = node.cast(node.value(position), f64)
         y = _plus(node, node.apply(Fn.MUL, x, node.scalar(float(factor), x)), y)
