@@ -69,7 +69,7 @@ class Lets:
 
 def let(name: tirx.Var, value: Any, body: Any) -> Any:
     """`let name = value in body`, or the body with the value in it if it uses the name once, and the value holds no
-    names: TVM's vectoriser takes one inside of a sum that has a name itself for two."""
+    names: deep in other expressions TVM's vectoriser meets some of those twice, and refuses them."""
     uses = 0
 
     def count(variable: tirx.Var) -> None:
