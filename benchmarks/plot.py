@@ -14,14 +14,15 @@ def best_peer(engines: dict[str, Any]) -> str:
 
 
 def plot(rows: Sequence[dict[str, Any]], threads: Sequence[int], path: Path) -> None:
-    """Write a picture (SVG, PNG ... by the path's suffix)."""
+    """Write a picture (SVG, PNG ... by the path's suffix); without matplotlib say that there is none."""
     try:
         import matplotlib
 
         matplotlib.use("agg")
         from matplotlib import pyplot
     except ImportError:
-        sys.exit("the plot needs matplotlib: pip install -e '.[plot]'")
+        print("no plot, which needs matplotlib: pip install -e '.[plot]'", file=sys.stderr)
+        return
     figure, axes = pyplot.subplots(figsize=(max(6.0, 0.7 * len(rows) + 1), 4), layout="constrained")
     width = 0.8 / len(threads)
     for number, count in enumerate(threads):

@@ -68,7 +68,8 @@ class Lets:
 
 
 def let(name: tirx.Var, value: Any, body: Any) -> Any:
-    """`let name = value in body`, or the body with the value in it if it uses the name once."""
+    """`let name = value in body`, or the body with the value in it if it uses the name once, and the value holds no
+    names: deep in other expressions TVM's vectoriser meets some of those twice, and refuses them."""
     uses = 0
 
     def count(variable: tirx.Var) -> None:
@@ -76,7 +77,7 @@ def let(name: tirx.Var, value: Any, body: Any) -> Any:
         uses += variable.same_as(name)
 
     tvm_ffi.structural_walk(body, (tirx.Var, count))
-    if uses > 1:
+    if uses > 1 or (uses and _holds_names(value)):
         return tirx.Let(name, value, body)
     return tvm_ffi.structural_map(body, (tirx.Var, lambda variable: value if variable.same_as(name) else variable))
 

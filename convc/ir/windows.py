@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr, TensorType, UnitAttr, i64
 from xdsl.ir import Attribute, SSAValue
@@ -15,11 +17,9 @@ from convc.ir.op import TensorOp, ints, result_type
 from convc.ir.winograd import POINTS
 
 
-@irdl_op_definition
-class ConvOp(TensorOp):
-    """n-D convolution: x `[N, C, *S]`, w `[O, C/group, *K]`, bias `[O]`; pads are all begins, then all ends."""
+class ConvolutionOp(TensorOp):
+    """What convolutions share, transposed ones too: x `[N, C, *S]`, bias `[O]`; pads are all begins, then all ends."""
 
-    name = "convc.conv"
     x = operand_def(TensorType)
     w = operand_def(TensorType)
     bias = opt_operand_def(TensorType)
@@ -29,6 +29,51 @@ class ConvOp(TensorOp):
     group = prop_def(IntegerAttr.constr(i64))
     result = result_def(TensorType)
     traits = traits_def(Pure())
+
+    def __init__(
+        self,
+        x: SSAValue,
+        w: SSAValue,
+        bias: SSAValue | None,
+        strides: Sequence[int] | None,
+        pads: Sequence[int] | None,
+        dilations: Sequence[int] | None,
+        group: int,
+        result: TensorType | None,
+        **own: Sequence[int],
+    ) -> None:
+        spatial = len(shape_of(x)) - 2
+        steps = {
+            "strides": strides or [1] * spatial,
+            "pads": pads or [0] * (2 * spatial),
+            "dilations": dilations or [1] * spatial,
+            **own,
+        }
+        if result is None:
+            result = result_type([x], self._shape(shape_of(x), shape_of(w), **steps, group=group))
+        super().__init__(
+            operands=[x, w, bias],
+            properties={**{name: ints(values) for name, values in steps.items()}, "group": IntegerAttr(group, 64)},
+            result_types=[result],
+        )
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        steps = {name: each.get_values() for name, each in self.properties.items() if isinstance(each, DenseArrayBase)}
+        shape = self._shape(shape_of(self.x), shape_of(self.w), **steps, group=self.group.value.data)
+        _check_bias(self.bias, shape[1])
+        return shape
+
+    @staticmethod
+    @abstractmethod
+    def _shape(x: Sequence[int], w: Sequence[int], **steps: Any) -> tuple[int, ...]:
+        """The result's shape, from those of x and w, and the properties by name."""
+
+
+@irdl_op_definition
+class ConvOp(ConvolutionOp):
+    """n-D convolution: w `[O, C/group, *K]`."""
+
+    name = "convc.conv"
     assembly_format = (
         "$x `,` $w (`bias` $bias^)? `strides` $strides `pads` $pads `dilations` $dilations `group` $group attr-dict "
         "`:` functional-type(operands, results)"
@@ -46,34 +91,11 @@ class ConvOp(TensorOp):
         group: int = 1,
         result: TensorType | None = None,
     ) -> None:
-        spatial = len(shape_of(x)) - 2
-        strides, dilations = strides or [1] * spatial, dilations or [1] * spatial
-        pads = pads or [0] * (2 * spatial)
-        if result is None:
-            shape = shapes.convolution(shape_of(x), shape_of(w), strides, pads, dilations, group)
-            result = result_type([x], shape)
-        super().__init__(
-            operands=[x, w, bias],
-            properties={
-                "strides": ints(strides),
-                "pads": ints(pads),
-                "dilations": ints(dilations),
-                "group": IntegerAttr(group, 64),
-            },
-            result_types=[result],
-        )
+        super().__init__(x, w, bias, strides, pads, dilations, group, result)
 
-    def inferred_shape(self) -> tuple[int, ...]:
-        shape = shapes.convolution(
-            shape_of(self.x),
-            shape_of(self.w),
-            self.strides.get_values(),
-            self.pads.get_values(),
-            self.dilations.get_values(),
-            self.group.value.data,
-        )
-        _check_bias(self.bias, shape[1])
-        return shape
+    @staticmethod
+    def _shape(x: Sequence[int], w: Sequence[int], **steps: Any) -> tuple[int, ...]:
+        return shapes.convolution(x, w, **steps)
 
 
 @irdl_op_definition
@@ -121,20 +143,11 @@ class WinogradConvOp(TensorOp):
 
 
 @irdl_op_definition
-class ConvTransposeOp(TensorOp):
-    """n-D transposed convolution: x `[N, C, *S]`, w `[C, O/group, *K]`, bias `[O]`."""
+class ConvTransposeOp(ConvolutionOp):
+    """n-D transposed convolution: w `[C, O/group, *K]`."""
 
     name = "convc.conv_transpose"
-    x = operand_def(TensorType)
-    w = operand_def(TensorType)
-    bias = opt_operand_def(TensorType)
-    strides = prop_def(DenseArrayBase.constr(i64))
-    pads = prop_def(DenseArrayBase.constr(i64))
-    dilations = prop_def(DenseArrayBase.constr(i64))
     output_padding = prop_def(DenseArrayBase.constr(i64))
-    group = prop_def(IntegerAttr.constr(i64))
-    result = result_def(TensorType)
-    traits = traits_def(Pure())
     assembly_format = (
         "$x `,` $w (`bias` $bias^)? `strides` $strides `pads` $pads `dilations` $dilations "
         "`output_padding` $output_padding `group` $group attr-dict `:` functional-type(operands, results)"
@@ -153,38 +166,12 @@ class ConvTransposeOp(TensorOp):
         group: int = 1,
         result: TensorType | None = None,
     ) -> None:
-        spatial = len(shape_of(x)) - 2
-        strides, dilations = strides or [1] * spatial, dilations or [1] * spatial
-        pads, output_padding = pads or [0] * (2 * spatial), output_padding or [0] * spatial
-        if result is None:
-            shape = shapes.transposed_convolution(
-                shape_of(x), shape_of(w), strides, pads, dilations, output_padding, group
-            )
-            result = result_type([x], shape)
-        super().__init__(
-            operands=[x, w, bias],
-            properties={
-                "strides": ints(strides),
-                "pads": ints(pads),
-                "dilations": ints(dilations),
-                "output_padding": ints(output_padding),
-                "group": IntegerAttr(group, 64),
-            },
-            result_types=[result],
-        )
+        own = output_padding or [0] * (len(shape_of(x)) - 2)
+        super().__init__(x, w, bias, strides, pads, dilations, group, result, output_padding=own)
 
-    def inferred_shape(self) -> tuple[int, ...]:
-        shape = shapes.transposed_convolution(
-            shape_of(self.x),
-            shape_of(self.w),
-            self.strides.get_values(),
-            self.pads.get_values(),
-            self.dilations.get_values(),
-            self.output_padding.get_values(),
-            self.group.value.data,
-        )
-        _check_bias(self.bias, shape[1])
-        return shape
+    @staticmethod
+    def _shape(x: Sequence[int], w: Sequence[int], **steps: Any) -> tuple[int, ...]:
+        return shapes.transposed_convolution(x, w, **steps)
 
 
 class WindowOp(TensorOp):

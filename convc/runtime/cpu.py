@@ -7,6 +7,7 @@ import os
 import platform
 import threading
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from convc.runtime.arrays import aligned_empty, arena, dtype_named, usable
 from convc.runtime.weights import read_weights
 
 ABI = 1
+_LOADS = count(1)
 
 
 class Call(ctypes.Structure):
@@ -86,8 +88,12 @@ def _pointers(arrays: Sequence[np.ndarray]) -> Any:
 
 
 def _open_library(path: Path) -> ctypes.CDLL:
+    """The library in a file. The dynamic linker takes a name that it has met for the file that had it then, though an
+    artifact may have been built there again since; so a file has another name each time: `/` and `/.` write a number
+    into its path. The same file is still loaded once."""
+    number = f"{next(_LOADS):b}".replace("0", "/").replace("1", "/.")
     try:
-        library = ctypes.CDLL(str(path.resolve()))
+        library = ctypes.CDLL(f"{path.parent.resolve()}{number}/{path.name}")
     except OSError as error:
         raise ArtifactError(f"cannot load {path}: {error}") from None
     if (found := library.convc_abi()) != ABI:

@@ -35,6 +35,7 @@ from convc.frontends.onnx import (  # noqa: F401 - importing a family registers 
     pooling,
     products,
     quantisation,
+    quantised,
     reduction,
     regions,
     resize,

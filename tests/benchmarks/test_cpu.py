@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,3 +40,12 @@ def test_the_plot_shows_every_model(cpu: ModuleType, tmp_path: Path) -> None:
     cpu.plot([row("one", onnxruntime=20.0), row("two", ncnn=80.0)], [1], tmp_path / "plot.svg")
     text = (tmp_path / "plot.svg").read_text()
     assert all(f"<!-- {word} -->" in text for word in ("one", "two", "onnxruntime", "ncnn", "0.50", "0.12"))
+
+
+def test_without_matplotlib_there_is_no_plot(
+    cpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    cpu.plot([row("one", onnxruntime=20.0)], [1], tmp_path / "plot.svg")
+    assert not list(tmp_path.iterdir())
+    assert capsys.readouterr().err == "no plot, which needs matplotlib: pip install -e '.[plot]'\n"

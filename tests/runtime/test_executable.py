@@ -53,6 +53,21 @@ def test_outputs_come_by_name(executable: Executable, inputs: dict[str, Any], as
     assert_right(executable(**inputs), inputs)
 
 
+def test_an_artifact_built_again_is_loaded_again(
+    build_text: Callable[..., None], two_layers_text: str, inputs: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    path, outputs = tmp_path / "two.convc", []
+    loaded = []
+    for text in (two_layers_text, two_layers_text.replace("elementwise exp", "elementwise neg"), two_layers_text):
+        shutil.rmtree(path, ignore_errors=True)
+        build_text(path, text)
+        loaded.append(load(path))
+        outputs.append(loaded[-1].run(inputs)["flat"])
+    assert np.all(outputs[0] > 0)
+    np.testing.assert_array_equal(outputs[0], outputs[2])
+    np.testing.assert_allclose(np.log(outputs[0]), -outputs[1], rtol=1e-4, atol=1e-5)
+
+
 def test_the_signature_is_the_models(executable: Executable) -> None:
     f32 = np.dtype("float32")
     assert executable.inputs == [("image", (2, 3, 5, 7), f32), ("gain", (1, 1, 1, 7), f32)]

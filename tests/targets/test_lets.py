@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import tvm_ffi
 from tvm import tirx
+from xdsl.dialects.builtin import IntegerType, Signedness, f32
 
-from convc.ir.attributes import ReduceKind
-from convc.ir.data import ConcatOp, PadOp
+from convc.ir.attributes import ReduceKind, tensor
+from convc.ir.data import CastOp, ConcatOp, ConstantOp, PadOp
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.neural import ReduceOp
@@ -15,6 +16,7 @@ from convc.ir.windows import ConvOp
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.injective import Injective
+from convc.targets.cpu.plain_conv import PlainConv
 from convc.targets.cpu.reduce import RowReduce
 from convc.targets.lets import Lets, let, to_memory
 
@@ -43,6 +45,26 @@ def test_a_chain_of_functions(shape, template, build_kernel, check):
 def test_a_chain_after_a_convolution(build_kernel, check):
     operands = [((1, 19, 9, 11), "float32", "NCHW16c"), ((17, 19, 1, 1), "float32", "OIHW16i16o")]
     check(build_kernel(operands, lambda x, w: chain(ConvOp(x, w).result), "NCHW16c"), DirectConv(), tolerance=3e-5)
+
+
+def test_a_chain_of_quantisations_after_a_plain_convolution(build_kernel, check):
+    """As between QuantizeLinear and DequantizeLinear: first of a convolution's results, then of a leaky ReLU's."""
+
+    def quantised(x, w, b):
+        x = ConvOp(x, w, b, pads=[1, 1, 1, 1]).result
+        zero, unit = (ConstantOp(value, tensor(f32, ())).result for value in (21.0, 0.3))
+        for function in (None, Fn.LEAKY_RELU):
+            if function:
+                x = ElementwiseOp(Fn.DIV, ElementwiseOp(function, x).result, unit).result
+            x = ElementwiseOp(Fn.ADD, ElementwiseOp(Fn.ROUND, x).result, zero).result
+            x = ElementwiseOp(Fn.CLIP, x, min=0.0, max=255.0).result
+            x = CastOp(CastOp(x, IntegerType(8, Signedness.UNSIGNED)).result, f32).result
+            x = ElementwiseOp(Fn.MUL, ElementwiseOp(Fn.SUB, x, zero).result, unit).result
+        return x
+
+    check(
+        build_kernel([((1, 3, 8, 16), "float32"), ((8, 3, 3, 3), "float32"), ((8,), "float32")], quantised), PlainConv()
+    )
 
 
 def test_a_chain_in_blocks_whose_padding_is_zero(build_kernel, check):

@@ -53,12 +53,17 @@ def make_model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=8 if opset < 22 else 10, functions=functions)
 
 
-def run_imported(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], **options: Any) -> dict[str, np.ndarray]:
-    """The outputs of the imported module, every float held in float64."""
+def run_imported(
+    model: onnx.ModelProto,
+    feeds: Mapping[str, np.ndarray],
+    dtype: type[np.floating] | None = np.float64,
+    **options: Any,
+) -> dict[str, np.ndarray]:
+    """The outputs of the imported module, every float held in float64; without a `dtype`, each in its own type."""
     context = CompilerContext()
     module = import_model(model, context, **options)
     module.verify()
-    return interpret(module, context.weights, feeds, dtype=np.float64)
+    return interpret(module, context.weights, feeds, dtype)
 
 
 def run_onnxruntime(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -112,7 +117,8 @@ def make_case(
 @pytest.fixture(scope="session")
 def agrees():
     """`agrees(op_type, operands, **attributes)`: the import of one node computes what onnxruntime does, with inputs
-    and with weights in their place. `expected` gives the results that onnxruntime does not compute."""
+    and with weights in their place. `expected` gives the results that onnxruntime does not compute; `dtype`: as in
+    `run_imported`."""
 
     def check(
         op_type: str,
@@ -123,6 +129,7 @@ def agrees():
         domain: str = "",
         tolerance: float = 1e-5,
         expected: Sequence[np.ndarray] | None = None,
+        dtype: type[np.floating] | None = np.float64,
         **attributes: Any,
     ) -> None:
         computed, known, feeds = make_case(op_type, operands, outputs, opset, domain, attributes)
@@ -131,7 +138,7 @@ def agrees():
         else:
             want = {f"out{i}": array for i, array in enumerate(expected)}
         for model, given in ((computed, feeds), (known, {})):
-            got = run_imported(model, given)
+            got = run_imported(model, given, dtype)
             assert list(got) == list(want)
             for name, array in want.items():
                 assert_close(got[name], array, tolerance)
