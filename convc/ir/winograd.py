@@ -22,7 +22,10 @@ POINTS = {
     # 0, 1, -1, 2, -2, and near that of direct convolution.
     4: (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2)),
 }
-"""The finite points for each m, for windows of 3; those after 0 come in pairs +p, -p."""
+"""The finite points for each m, for windows of 3; those after 0 come in pairs +p, -p.
+
+There is no m = 6: with the best points known its error is four times that of m = 4, more than one operation may have
+(`benchmarks/winograd_error.py` measures it)."""
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 
@@ -45,8 +48,13 @@ class Transforms:
 
 @cache
 def transforms(m: int, r: int = 3) -> Transforms:
-    """The matrices of F(m, r). Rows of B^T are polynomials with leading coefficient 1, so that no input is scaled."""
-    points = POINTS[m]
+    """The matrices of F(m, r) with the points of this module."""
+    return cook_toom(m, r, POINTS[m])
+
+
+def cook_toom(m: int, r: int, points: Sequence[Fraction]) -> Transforms:
+    """The matrices of F(m, r) with m + r - 2 finite points. Rows of B^T are polynomials with leading coefficient 1, so
+    that no input is scaled."""
     t = m + r - 1
     a = tuple(tuple([p**j for p in points] + [Fraction(j == m - 1)]) for j in range(m))
     norms = [prod((p - other for other in points if other != p), start=Fraction(1)) for p in points]
