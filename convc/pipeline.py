@@ -4,7 +4,8 @@
     simplify  canonical forms, constants folded, batch-norms and scales folded into convolutions
     fuse      every operation into a kernel, with what it can share registers with; few outputs by sums of taps
     narrow    what travels between kernels into 16 bits, if that is the precision
-    layouts   channels in blocks of a vector, prologues of 1x1 convolutions, weights packed at compile time
+    layouts   for all kernels at once: channels in blocks of a vector, or plain; prologues of 1x1 convolutions,
+              algorithms of convolutions, weights packed at compile time
     select    a schedule template and its configuration for each kernel
     lower     where every operand lies, a scheduled function for each distinct kernel
     compile   machine code, linked with the runtime into one library
@@ -46,13 +47,13 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
     `choices` are the options that let passes choose by measurements."""
     storage = _STORAGE.get(precision, "float32")
     block = f"channel_block={target.lanes(storage)}"
-    algorithms, taps, weights = "", "", " weights=chunks"
+    algorithms, taps, costs = "", "", " weights=chunks"
     if target.kind == "cpu":
         algorithms = f'fuse-prologues,choose-algorithms{{target="{target.name}"{choices}}},'
-        taps, weights = f"sum-taps{{{block}}},", ""
+        taps, costs = f"sum-taps{{{block}}},", f' target="{target.name}"{choices}'
     simplify = "canonicalise,recognise-activations,fold-pads,fold-batch-norm,fold-conv-scale,canonicalise"
     fuse = f"fuse{{{block}}}" if level >= 2 else "fuse{mode=single}"
-    layouts = f"assign-layouts{{{block}{weights}}},{algorithms}prepack-weights,outline-relayouts,find-views"
+    layouts = f"assign-layouts{{{block}{costs}}},{algorithms}prepack-weights,outline-relayouts,find-views"
     choices = choices if level >= 3 else " template=generic"
     return [
         *([("simplify", simplify)] if level >= 1 else []),

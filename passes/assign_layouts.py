@@ -1,184 +1,196 @@
-"""Give each kernel the layouts that its schedule wants: channels in blocks of a vector for whatever convolves.
+"""Choose the layout of every kernel, all at once, and change layouts on the edges that still differ.
 
     kernel(x: NCHW, w: OIHW) { conv }  =>  kernel(x: NCHW8c, w: OIHW8i8o) { conv }
 
-A kernel is blocked or plain as a whole. Convolutions decide for themselves (`_wants_blocks`), and pools of enough
-channels are blocked; spatial reductions and injective kernels can be either and follow the larger part of what they
-read, so that no layout changes inside the body of a network; all else is plain. `convc.relayout` is put on the edges
-that still differ, once for each value and layout; on weights it is packed away by `prepack-weights`.
+`passes.layouts` says what each kernel can compute in. What it costs in each, and what `convc.relayout` costs where a
+value lies otherwise than a reader wants it, once for each value and layout, are a partitioned Boolean quadratic problem
+(Anderson and Gregg, CGO 2018), which `passes.pbqp` solves. A weight lies as its readers want it: `prepack-weights` does
+that at compile time, at no cost. What `fuse-prologues` will compute within a convolution goes through no memory.
 
-The decision is one forward sweep (`_decide`); a global choice would replace that function only.
+For a CPU `target` costs are cycles (`targets.layout_costs`): a kernel costs as much as by the fastest of its
+algorithms. All algorithms of a convolution read and write the same layout, so that they need not be alternatives here:
+`choose-algorithms` finds the same one again. Without a target costs are bytes to and from memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
+from itertools import chain, combinations
+from math import inf
+from typing import Protocol
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, bf16, f16, f32
-from xdsl.ir import Operation, SSAValue
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
-from convc.ir.attributes import element_type, layout_of, shape_of, with_layout
-from convc.ir.data import (
-    BroadcastOp,
-    CastOp,
-    ConcatOp,
-    PadOp,
-    RelayoutOp,
-    ResizeOp,
-    SliceOp,
-    WeightOp,
-)
-from convc.ir.elementwise import ElementwiseOp
+from convc.ir.attributes import layout_of, with_layout
+from convc.ir.data import ConstantOp, RelayoutOp, WeightOp
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import (
-    Layout,
-    blocked_activation,
-    blocked_weight,
-    chunked_transposed_weight,
-    chunked_weight,
-    transposed_weight,
-)
-from convc.ir.neural import MatMulOp, ReduceOp
-from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp
-from convc.passes.rewriting import main_block, set_type
+from convc.ir.layout import Layout
+from convc.ir.views import moves_nothing, nbytes
+from convc.passes.fuse_prologues import prologue
+from convc.passes.layouts import adopt, alternatives
+from convc.passes.outline_relayouts import can_change_layout
+from convc.passes.pbqp import Problem
+from convc.passes.rewriting import main_block
 
-_FLOATS = (f32, f16, bf16)
-_STREAM = 8
-"""Vectors of sums that hide the latency of the multiply-adds: two begin each cycle and take four."""
+
+class Costs(Protocol):
+    """What a choice costs, in a unit of its own."""
+
+    def kernel(self, forms: Sequence[KernelOp]) -> Sequence[float]:
+        """Of a kernel in each layout that it can compute in."""
+
+    def relayout(self, x: SSAValue, layout: Layout | None, *, within: bool = False) -> float:
+        """Of a change of a value's layout, more than nothing; `within` the kernel that computes it."""
+
+    def trip(self, x: SSAValue) -> float:
+        """Of writing a value to memory and reading it again."""
+
+
+class Traffic:
+    """Costs in bytes to and from memory."""
+
+    def kernel(self, forms: Sequence[KernelOp]) -> Sequence[float]:
+        """Implements `Costs`."""
+        return [sum(map(nbytes, (*form.inputs, *form.outputs))) for form in forms]
+
+    def relayout(self, x: SSAValue, layout: Layout | None, *, within: bool = False) -> float:
+        """Implements `Costs`."""
+        after = with_layout(x.type, layout)
+        return 1 if within or moves_nothing(x, after) else nbytes(x) + nbytes(after)
+
+    def trip(self, x: SSAValue) -> float:
+        """Implements `Costs`."""
+        return 2 * nbytes(x)
 
 
 @dataclass(frozen=True)
 class AssignLayouts(ModulePass):
     """`channel_block`: how many channels a block holds, the target's f32 lanes. `weights`: `blocks` of inputs and of
     outputs, as vectors of a CPU want them; or `chunks` of inputs for all outputs side by side, as the threads of a GPU
-    do, which then has blocks in the first layer too, and leaves the weights of matrix products as they are."""
+    do, which then has blocks in the first layer too, and leaves the weights of matrix products as they are. `target`: a
+    CPU, as `--target` takes it, whose cycles are counted; with `measured`, `database` and `threads` as in `select`."""
 
     name = "assign-layouts"
     channel_block: int = 8
     weights: str = "blocks"
+    target: str = ""
+    measured: bool = False
+    database: str = ""
+    threads: int = 0
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         if self.weights not in ("blocks", "chunks"):
             raise ValueError(f"assign-layouts: expected weights blocks or chunks, got {self.weights}")
-        block, chunks = main_block(op), self.weights == "chunks"
+        block, costs = main_block(op), self._costs(op)
         kernels = [inner for inner in block.ops if isinstance(inner, KernelOp)]
-        blocked: set[SSAValue] = set()  # results whose kernels chose blocks
-        for kernel in kernels:
-            if _decide(kernel, blocked, self.channel_block):
-                blocked.update(kernel.outputs)
-                _retype(kernel, self.channel_block, chunks)
-            elif not chunks and isinstance(kernel.anchor, MatMulOp):
-                _pack_product(kernel, kernel.anchor, self.channel_block)
-        _connect([*kernels, *(inner for inner in block.ops if not isinstance(inner, KernelOp))])
+        forms = {each: alternatives(each, self.channel_block, chunks=self.weights == "chunks") for each in kernels}
+        for kernel, form in choose(block, forms, costs, prologues=self.weights == "blocks").items():
+            adopt(kernel, form)
+        connect([*kernels, *(inner for inner in block.ops if not isinstance(inner, KernelOp))])
+
+    def _costs(self, module: ModuleOp) -> Costs:
+        if not self.target:
+            return Traffic()
+        # The room above is imported when it is asked for, as passes are by their registry.
+        from convc.targets.layout_costs import Cycles
+
+        return Cycles.of(module, self.target, self.measured, self.database, self.threads)
 
 
-def _decide(kernel: KernelOp, blocked: set[SSAValue], block: int) -> bool:
-    """Whether a kernel computes in blocks, knowing which values before it are."""
-    values = [*kernel.outputs, *(v for op in kernel.ops for v in op.results)]
-    if any(element_type(value) not in _FLOATS for value in values) or len(shape_of(kernel.yielded[0])) not in (3, 4, 5):
-        return False
-    anchor = kernel.anchor
-    if isinstance(anchor, ConvOp | ConvTransposeOp):
-        return _wants_blocks(anchor, block)
-    if not all(_indifferent(op, block) for op in kernel.ops) or not kernel.ops:
-        return False
-    if isinstance(anchor, PoolOp) and shape_of(anchor.x)[1] >= block:  # no template has windows in plain layout
-        return True
-    reads = [value for value in kernel.inputs if len(shape_of(value)) == len(shape_of(kernel.yielded[0]))]
-    size = {True: 0, False: 0}
-    for value in reads:
-        if not isinstance(value.owner, WeightOp):
-            size[value in blocked] += prod(shape_of(value))
-    return size[True] > size[False]
+def choose(
+    block: Block, forms: dict[KernelOp, list[KernelOp]], costs: Costs, *, prologues: bool
+) -> dict[KernelOp, KernelOp]:
+    """The form of each kernel of @main with which all of them and all changes of layout cost the least, whether or not
+    `prologues` will be fused."""
+    network = _Network(forms, costs)
+    for value in [*block.args, *(result for op in block.ops for result in op.results)]:
+        if not isinstance(value.owner, WeightOp | ConstantOp):
+            network.add_value(value)
+    for kernel in forms if prologues else ():
+        network.add_prologue(kernel)
+    return network.solved()
 
 
-def _wants_blocks(op: ConvOp | ConvTransposeOp, block: int) -> bool:
-    """Dense and depthwise convolutions always; grouped ones when no block holds channels of two groups."""
-    group = op.group.value.data
-    channels, outputs = shape_of(op.x)[1], shape_of(op.result)[1]
-    if group == 1 or (isinstance(op, ConvOp) and group == channels == outputs):
-        return outputs > 1
-    return isinstance(op, ConvOp) and channels // group % block == 0 and outputs // group % block == 0
+class _Network:
+    """The problem of a network: a node for each kernel, and one for each value that could lie in several layouts."""
+
+    def __init__(self, forms: dict[KernelOp, list[KernelOp]], costs: Costs) -> None:
+        self.forms, self.costs, self.problem = forms, costs, Problem()
+        self.numbers: dict[Operation, int] = {
+            kernel: self.problem.node(costs.kernel(each)) for kernel, each in forms.items()
+        }
+
+    def add_value(self, value: SSAValue) -> None:
+        """What the relayouts of a value cost. Its node says in which layout it is made, and in which it is there to be
+        read: that one and what is made of it, or another alone, where the kernel itself makes that of it
+        (`outline-relayouts`)."""
+        readers = dict.fromkeys(use.operation for use in value.uses)
+        wanted = {reader: self._wanted(reader, value) for reader in readers}
+        made, producer = self._made(value), value.owner if isinstance(value.owner, KernelOp) else None
+        sources = {layout_of(source): source for source in made}
+        every = list(dict.fromkeys([*sources, *chain.from_iterable(chain.from_iterable(wanted.values()))]))
+        if len(every) < 2:
+            return
+        states: list[tuple[Layout | None, set[Layout | None]]] = []
+        prices: list[float] = []
+        for layout, source in sources.items():
+            others = [other for other in every if other != layout]
+            for some in chain.from_iterable(combinations(others, count) for count in range(len(every))):
+                states.append((layout, {layout, *some}))
+                prices.append(sum(self.costs.relayout(source, other) for other in some))
+            if producer is not None and can_change_layout(producer):
+                states += [(layout, {other}) for other in others]
+                prices += [self.costs.relayout(source, other, within=True) for other in others]
+        node = self.problem.node(prices)
+        if producer is not None:
+            fits = [[_only(layout_of(source) == layout) for layout, _ in states] for source in made]
+            self.problem.edge(self.numbers[producer], node, fits)
+        for reader, each in wanted.items():
+            number = self.numbers[reader] if reader in self.numbers else self.problem.node([0])
+            self.problem.edge(number, node, [[_only(some <= held) for _, held in states] for some in each])
+
+    def add_prologue(self, kernel: KernelOp) -> None:
+        """What is saved where an elementwise kernel and the convolution that reads it are one, in blocked layout."""
+        if (value := prologue(kernel)) is None:
+            return
+        producer, place = value.owner, kernel.operands.index(value)
+        assert isinstance(producer, KernelOp)
+        reads = [layout_of(form.block.args[place]) for form in self.forms[kernel]]
+        saved = [
+            [-self.costs.trip(made) if layout_of(made) == layout is not None else 0 for layout in reads]
+            for made in self._made(value)
+        ]
+        self.problem.edge(self.numbers[producer], self.numbers[kernel], saved)
+
+    def solved(self) -> dict[KernelOp, KernelOp]:
+        """The best form of each kernel."""
+        choices = self.problem.solve().choices
+        return {kernel: each[choices[self.numbers[kernel]]] for kernel, each in self.forms.items()}
+
+    def _made(self, value: SSAValue) -> list[SSAValue]:
+        """A value in each form of the kernel that computes it."""
+        if not isinstance(owner := value.owner, KernelOp):
+            return [value]
+        place = owner.outputs.index(value)
+        return [form.outputs[place] for form in self.forms[owner]]
+
+    def _wanted(self, reader: Operation, value: SSAValue) -> list[set[Layout | None]]:
+        """The layouts in which an operation reads a value, in each of its forms."""
+        if isinstance(reader, KernelOp):
+            places = [i for i, operand in enumerate(reader.operands) if operand is value]
+            return [{layout_of(form.block.args[i]) for i in places} for form in self.forms[reader]]
+        return [set()] if isinstance(reader, RelayoutOp) else [{None}]
 
 
-def _indifferent(op: Operation, block: int) -> bool:
-    """Whether an operation is as good in blocks: it keeps to its channel, or moves whole blocks."""
-    rank = len(shape_of(op.results[0]))
-    match op:
-        case ElementwiseOp() | BroadcastOp() | CastOp():
-            return rank >= 3
-        case PoolOp():
-            return True
-        case ReduceOp():
-            return op.keepdims is not None and all(axis > 1 for axis in op.axes.get_values())
-        case ConcatOp():
-            return op.axis.value.data != 1 or all(shape_of(part)[1] % block == 0 for part in op.parts[:-1])
-        case SliceOp():
-            whole = shape_of(op.results[0])[1] == shape_of(op.x)[1]
-            return op.steps.get_values()[1] == 1 and (whole or op.starts.get_values()[1] % block == 0)
-        case PadOp():
-            return not op.pads.get_values()[1] and not op.pads.get_values()[rank + 1]
-        case ResizeOp():
-            return shape_of(op.x)[1] == shape_of(op.result)[1]
-        case _:
-            return False
+def _only(allowed: bool) -> float:
+    return 0 if allowed else inf
 
 
-def _pack_product(kernel: KernelOp, op: MatMulOp, lanes: int) -> None:
-    """`[N, K]` weights as OI{b}o; a product with a vector reads them as one stream of several vectors."""
-    if op.b not in kernel.block.args or op.transpose_b is None or len(shape_of(op.b)) != 2:
-        return
-    source = next(value for value, argument in zip(kernel.inputs, kernel.block.args) if argument is op.b).owner
-    if isinstance(source, WeightOp) and element_type(op.b) == f32:
-        vectors = min(_STREAM, -(-shape_of(op.b)[0] // lanes)) if prod(shape_of(op.a)[:-1]) == 1 else 1
-        set_type(op.b, with_layout(op.b.type, blocked_weight(2, vectors * lanes)))
-
-
-def _retype(kernel: KernelOp, block: int, chunks: bool) -> None:
-    """Change the types of a kernel's region, arguments and results to blocked layouts."""
-    rank = len(shape_of(kernel.yielded[0]))
-    activation = blocked_activation(rank, block)
-    layouts: dict[SSAValue, Layout | None] = {}
-    values: list[SSAValue] = [*kernel.block.args, *(result for op in kernel.ops for result in op.results)]
-    for each in values:
-        layouts[each] = activation if len(shape_of(each)) == rank and shape_of(each)[1] > 1 else None
-    anchor = kernel.anchor
-    if isinstance(anchor, ConvOp | ConvTransposeOp):
-        layouts.update(_convolution_layouts(anchor, rank, block, chunks))
-        # What is converted as it is read lies as the anchor wants it.
-        layouts.update({op.x: layouts[op.result] for op in kernel.ops if isinstance(op, CastOp)})
-    for each, layout in layouts.items():
-        if element_type(each) in _FLOATS:
-            set_type(each, with_layout(each.type, layout))
-    for result, yielded in zip(kernel.outputs, kernel.yielded, strict=True):
-        set_type(result, yielded.type)
-
-
-def _convolution_layouts(
-    op: ConvOp | ConvTransposeOp, rank: int, block: int, chunks: bool
-) -> dict[SSAValue, Layout | None]:
-    activation = blocked_activation(rank, block)
-    layouts: dict[SSAValue, Layout | None] = {op.x: activation, op.result: activation}
-    if isinstance(op, ConvTransposeOp):
-        layouts[op.w] = (chunked_transposed_weight if chunks else transposed_weight)(rank, block)
-    elif op.group.value.data == shape_of(op.x)[1] > 1:  # depthwise: one input channel a filter
-        layouts[op.w] = blocked_weight(rank, block)
-    elif chunks:
-        layouts[op.w] = chunked_weight(rank, block)
-    elif shape_of(op.x)[1] < block:  # the first layer: blocks of so few channels would be mostly padding
-        layouts[op.x], layouts[op.w] = None, blocked_weight(rank, block)
-    else:
-        layouts[op.w] = blocked_weight(rank, block, block)
-    if op.bias is not None:
-        layouts[op.bias] = Layout.parse(f"O{block}o")
-    return layouts
-
-
-def _connect(ops: Iterable[Operation]) -> None:
+def connect(ops: Iterable[Operation]) -> None:
     """Put a relayout on each operand whose value lies otherwise than its reader wants it."""
     made: dict[tuple[SSAValue, str], SSAValue] = {}
     for op in ops:

@@ -55,7 +55,7 @@ def _is_view(op: Operation, is_returned: bool) -> bool:
         case SliceOp():
             return not is_returned and slice_offset(op) is not None
         case RelayoutOp():
-            return not is_returned and moves_nothing(op)
+            return not is_returned and moves_nothing(op.x, op.result)
         case _:
             return False
 

@@ -30,12 +30,14 @@ class FusePrologues(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         for kernel in list(main_block(op).ops):
-            if isinstance(kernel, KernelOp) and (value := _prologue(kernel)) is not None:
+            if not isinstance(kernel, KernelOp):
+                continue
+            if (value := prologue(kernel)) is not None and layout_of(value) is not None:
                 _join(kernel, value)
 
 
-def _prologue(kernel: KernelOp) -> SSAValue | None:
-    """The result of an elementwise kernel that a convolution's kernel could compute itself."""
+def prologue(kernel: KernelOp) -> SSAValue | None:
+    """The result of an elementwise kernel that a convolution's kernel could compute itself, if it is blocked."""
     op = kernel.anchor
     if not isinstance(op, ConvOp) or op.x not in kernel.block.args:
         return None
@@ -45,7 +47,7 @@ def _prologue(kernel: KernelOp) -> SSAValue | None:
     producer = value.owner
     if not isinstance(producer, KernelOp) or len(producer.outputs) != 1 or len(users(value)) != 1:
         return None
-    if layout_of(value) is None or min(shape_of(value)[2:]) == 1:
+    if min(shape_of(value)[2:]) == 1:
         return None
     alike = all(isinstance(each, ElementwiseOp) and shape_of(each.result) == shape_of(value) for each in producer.ops)
     return value if alike and producer.ops else None

@@ -38,13 +38,18 @@ class OutlineRelayouts(ModulePass):
                 outline([inner], [inner.result], before=inner.next_op)
 
 
-def _computed_for(relayout: RelayoutOp) -> KernelOp | None:
-    """The kernel that computes a value element by element for this change of layout alone."""
-    kernel = relayout.x.owner
-    if not isinstance(kernel, KernelOp) or kernel.anchor is not None or len(kernel.outputs) != 1:
-        return None
+def can_change_layout(kernel: KernelOp) -> bool:
+    """Whether a kernel that computes its one result element by element can write it in another layout."""
     computes = any(isinstance(op, CastOp | ElementwiseOp) for op in kernel.ops)
-    return kernel if computes and len(users(relayout.x)) == 1 else None
+    return kernel.anchor is None and len(kernel.outputs) == 1 and computes
+
+
+def _computed_for(relayout: RelayoutOp) -> KernelOp | None:
+    """The kernel that computes a value for this change of layout alone, and can do both."""
+    kernel = relayout.x.owner
+    if not isinstance(kernel, KernelOp) or len(users(relayout.x)) != 1:
+        return None
+    return kernel if can_change_layout(kernel) else None
 
 
 def _append(kernel: KernelOp, relayout: RelayoutOp) -> None:

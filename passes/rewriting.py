@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from convc.ir.data import ConstantOp
+from convc.ir.data import ConstantOp, RelayoutOp, WeightOp
 from convc.ir.kernel import KernelOp, YieldOp
 from convc.ir.text import main_function
 
@@ -69,6 +69,22 @@ def outline(ops: Sequence[Operation], outputs: Sequence[SSAValue], before: Opera
     for op in reversed(ops):
         parent.erase_op(op)
     return kernel
+
+
+def detached(kernel: KernelOp) -> KernelOp:
+    """A copy of a kernel that stands in no module, nothing chosen, with operands of its own; weights are weights."""
+    operands: list[SSAValue] = list(Block(arg_types=[value.type for value in kernel.inputs]).args)
+    for i, value in enumerate(kernel.inputs):
+        if (weight := weight_of(value)) is not None:
+            operands[i] = WeightOp(weight.key, weight.result.type).result
+            set_type(operands[i], value.type)
+    return KernelOp(operands, kernel.body.clone(), [value.type for value in kernel.outputs])
+
+
+def weight_of(value: SSAValue) -> WeightOp | None:
+    """The weight that a value is, its layout changed or not; None for all else."""
+    source = value.owner.x.owner if isinstance(value.owner, RelayoutOp) else value.owner
+    return source if isinstance(source, WeightOp) else None
 
 
 def copy_kernel(value: SSAValue, before: Operation) -> SSAValue:

@@ -5,8 +5,9 @@
 Legal for 3 x 3 windows at stride 1 without dilation and groups, in blocked layouts and float32; the error stays near
 that of direct convolution (`convc.ir.winograd`). Pays where the model of both says so, with a margin: few tiles waste
 work at the edges, and transformed weights, up to four times as large, must be read too. Where direct and Winograd's
-forms have both been measured (`convc.tuning`), the fastest is taken. Runs between `assign-layouts` and
-`prepack-weights`.
+forms have both been measured (`convc.tuning`), the fastest is taken. All forms read and write the same layout, so that
+each kernel's choice is its own: `assign-layouts` counts with the time of the `fastest`, and this pass, between it and
+`prepack-weights`, makes that one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from math import inf, prod
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, f32
-from xdsl.ir import Attribute, Block, SSAValue
+from xdsl.ir import Attribute, SSAValue
 from xdsl.passes import ModulePass
 
 from convc.ir.attributes import element_type, layout_of, physical_shape, shape_of, tensor
@@ -29,7 +30,7 @@ from convc.ir.text import kernel_text, main_function
 from convc.ir.views import nbytes
 from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.ir.winograd import POINTS, transformed_weight
-from convc.passes.rewriting import parent_of, set_type
+from convc.passes.rewriting import detached, parent_of, set_type, weight_of
 from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.direct_conv import contraction
@@ -66,13 +67,13 @@ class ChooseAlgorithms(ModulePass):
         known = open_measurements(self.database, target, self.threads or target.cores) if self.measured else None
         transformed: dict[tuple[str, int], str] = {}
         decided: dict[str, int] = {}
-        cold = _weight_bytes(op) > _WARM * target.l2_bytes
+        cold = finds_weights_cold(op, target)
         for kernel in [inner for inner in main_function(op).body.block.ops if isinstance(inner, KernelOp)]:
             found = _convertible(kernel, target)
             if found is None or layout_of(found[1].result) is not None:  # packed already
                 continue
             if (text := kernel_text(kernel)) not in decided:
-                decided[text] = _best(kernel, found[0], target, known, cold)
+                decided[text] = fastest(kernel, target, known, cold)
             if m := decided[text]:
                 _rewrite(kernel, *found, m, ctx, transformed)
 
@@ -82,12 +83,12 @@ def forms(kernel: KernelOp, target: AnyTarget) -> list[KernelOp]:
     module. A convolution that Winograd's algorithm cannot compute, any other kernel, and any on a GPU have one form."""
     if isinstance(target, CpuTarget) and (isinstance(kernel.anchor, WinogradConvOp) or _convertible(kernel, target)):
         return [in_form(kernel, m) for m in (0, *POINTS)]
-    return [_copy(kernel)]
+    return [detached(kernel)]
 
 
 def in_form(kernel: KernelOp, m: int) -> KernelOp:
     """A copy of a 3 x 3 convolution's kernel that computes by F(m x m, 3 x 3), or directly where m is 0."""
-    copy = _copy(kernel)
+    copy = detached(kernel)
     op = copy.anchor
     assert isinstance(op, ConvOp | WinogradConvOp)
     block, shape = channel_block(layout_of(op.x)), shape_of(op.w)[:2]
@@ -98,13 +99,6 @@ def in_form(kernel: KernelOp, m: int) -> KernelOp:
     set_type(copy.operands[_number(copy, op.w)], weight)
     _set_algorithm(copy, op, weight, m)
     return copy
-
-
-def _copy(kernel: KernelOp) -> KernelOp:
-    """The kernel with operands of its own, nothing chosen."""
-    operands = Block(arg_types=[value.type for value in kernel.inputs]).args
-    body = kernel.body.clone()
-    return KernelOp(operands, body, [value.type for value in kernel.outputs])
 
 
 def _convertible(kernel: KernelOp, target: CpuTarget) -> tuple[ConvOp, WeightOp] | None:
@@ -121,9 +115,8 @@ def _convertible(kernel: KernelOp, target: CpuTarget) -> tuple[ConvOp, WeightOp]
         and element_type(op.x) == f32
         and op.x in kernel.block.args
     )
-    source = kernel.operands[_number(kernel, op.w)].owner
-    source = source.x.owner if isinstance(source, RelayoutOp) else source
-    return (op, source) if fits and isinstance(source, WeightOp) else None
+    weight = weight_of(kernel.operands[_number(kernel, op.w)])
+    return (op, weight) if fits and weight is not None else None
 
 
 def _number(kernel: KernelOp, argument: SSAValue) -> int:
@@ -131,15 +124,18 @@ def _number(kernel: KernelOp, argument: SSAValue) -> int:
     return next(i for i, inner in enumerate(kernel.block.args) if inner is argument)
 
 
-def _weight_bytes(module: ModuleOp) -> int:
-    """All weights of a network."""
+def finds_weights_cold(module: ModuleOp, target: CpuTarget) -> bool:
+    """Whether an inference of a network finds its weights in no cache."""
     found = {op.key: op.result for op in main_function(module).body.block.ops if isinstance(op, WeightOp)}
-    return sum(map(nbytes, found.values()))
+    return sum(map(nbytes, found.values())) > _WARM * target.l2_bytes
 
 
-def _best(kernel: KernelOp, op: ConvOp, target: CpuTarget, known: Measurements | None, cold: bool) -> int:
-    """The m of the fastest F(m x m, 3 x 3); 0 where direct convolution is as fast. `cold`: whether an inference finds
-    its weights in no cache."""
+def fastest(kernel: KernelOp, target: CpuTarget, known: Measurements | None, cold: bool) -> int:
+    """The m of the fastest F(m x m, 3 x 3); 0 where direct convolution is as fast, or Winograd's impossible. `cold`:
+    whether an inference finds its weights in no cache."""
+    if (found := _convertible(kernel, target)) is None:
+        return 0
+    op, _ = found
     if known and (times := measured_times(forms(kernel, target), target, known)) and 0 in times and len(times) > 1:
         return (0, *POINTS)[min(times, key=times.__getitem__)]
     geometries = {m: Geometry.of(op.x, op.result, m) for m in POINTS}

@@ -27,11 +27,9 @@ def nbytes(value: SSAValue | Attribute) -> int:
     return prod(physical_shape(value)) * to_numpy(element_type(value)).itemsize
 
 
-def moves_nothing(op: RelayoutOp) -> bool:
-    """Whether both layouts put every element in the same place, as for 16 channels of one pixel each."""
-    if nbytes(op.x) != nbytes(op.result):
-        return False
-    return _digits(op.x) == _digits(op.result)
+def moves_nothing(x: SSAValue | Attribute, changed: SSAValue | Attribute) -> bool:
+    """Whether a value lies in the same memory with its layout changed: as 16 channels of one pixel each do."""
+    return nbytes(x) == nbytes(changed) and _digits(x) == _digits(changed)
 
 
 def slice_offset(op: SliceOp) -> int | None:
@@ -133,7 +131,7 @@ def _returned_roots(placement: Placement, block: Block) -> Iterable[SSAValue]:
     return (placement.root(value)[0] for value in last.operands)
 
 
-def _digits(value: SSAValue) -> list[tuple[int, int, int]]:
+def _digits(value: SSAValue | Attribute) -> list[tuple[int, int, int]]:
     """(axis, elements of the axis that a step moves, steps) in memory order, those of one step left out, neighbours
     that count as one joined."""
     layout, shape = layout_of(value), shape_of(value)

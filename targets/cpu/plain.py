@@ -20,6 +20,7 @@ import tvm.script.ir_builder.tirx as T
 
 from convc.targets.cpu.axes import Axis, in_parts, is_long
 from convc.targets.cpu.contraction import bound, loop, split
+from convc.targets.cpu.tiling import LATENCY, LOADS, STORE, TILE
 from convc.targets.target import CpuTarget
 
 Store = Callable[[Any, Sequence[Any], Any, Callable[[Any], Any], int], None]
@@ -59,6 +60,24 @@ def register_tile(c: PlainContraction, target: CpuTarget, outputs: int) -> Tile:
     # Each vector needs an accumulator an output and a register for x; one more holds the weight.
     vectors = max(1, (target.vector_registers - 1) // (outputs + 1))
     return Tile(outputs, min(vectors, c.width.extent // lanes), lanes)
+
+
+_GATHERED = 1.3
+"""Cycles an element of a vector that lies with a stride: loaded, put into its place, the parts joined. Measured."""
+
+
+def plain_cycles(c: PlainContraction, tile: Tile, target: CpuTarget) -> float:
+    """The time of a contraction on one core by the model of `tiling`, its operands in the second cache."""
+    sums = tile.outputs * tile.vectors
+    if c.width.x == 1 or tile.lanes == 1:
+        loads = (tile.vectors + tile.outputs) / LOADS
+    else:
+        loads = tile.vectors * tile.lanes * _GATHERED
+    tiles = -(-c.width.extent // (tile.vectors * tile.lanes)) * -(-c.outputs // tile.outputs) * c.groups
+    steps = prod(axis.extent for axis in c.reduction)
+    return (
+        tiles * prod(axis.extent for axis in c.points) * (steps * max(sums / 2, loads, LATENCY) + TILE + STORE * sums)
+    )
 
 
 def emit_plain(c: PlainContraction, tile: Tile, x: Any, w: Any, store: Store, target: CpuTarget) -> None:

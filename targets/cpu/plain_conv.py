@@ -15,11 +15,14 @@ from convc.ir.windows import ConvOp
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build, padded_shape
 from convc.targets.cpu.contraction import split
-from convc.targets.cpu.plain import PlainContraction, emit_plain, register_tile
+from convc.targets.cpu.plain import PlainContraction, emit_plain, plain_cycles, register_tile
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
+
+_OUTPUTS = (4, 6, 2)
+"""Output channels of a register tile, best first."""
 
 
 class PlainConv:
@@ -40,7 +43,7 @@ class PlainConv:
         op = kernel.anchor
         assert isinstance(op, ConvOp)
         outputs = shape_of(op.w)[0] // op.group.value.data
-        return [{"outputs": n} for n in dict.fromkeys(min(n, outputs) for n in (4, 6, 2))]
+        return [{"outputs": n} for n in dict.fromkeys(min(n, outputs) for n in _OUTPUTS)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
         def body(emitter: BufferEmitter) -> None:
@@ -63,6 +66,12 @@ class PlainConv:
             emit_plain(c, register_tile(c, target, config["outputs"]), x, w, store, target)
 
         return build(kernel, body)
+
+
+def plain_conv_cycles(op: ConvOp, target: CpuTarget) -> float:
+    """The time of a convolution on one core, by the model of its register tile."""
+    c = contraction(op, padded_shape(op.x, op.pads.get_values()))
+    return plain_cycles(c, register_tile(c, target, _OUTPUTS[0]), target)
 
 
 def contraction(op: ConvOp, shape: Sequence[int]) -> PlainContraction:

@@ -13,12 +13,12 @@ from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.contraction import Contraction, Tiling
 from convc.targets.target import CpuTarget
 
-_LATENCY = 4  # cycles from one multiply-add to the next on the same register
-_LOADS = 1.3  # a cycle: cores that start two reach this, measured with tiles that load an element for each sum
+LATENCY = 4  # cycles from one multiply-add to the next on the same register
+LOADS = 1.3  # a cycle: cores that start two reach this, measured with tiles that load an element for each sum
 _L2_BYTES = 32  # a cycle, from the second cache to the first
 STREAM_BYTES = 4.5  # a cycle, from beyond the second cache: a core's share of memory
-_TILE = 24  # cycles around a tile: addresses, loop, first loads
-_STORE = 2  # cycles to finish and store one vector
+TILE = 24  # cycles around a tile: addresses, loop, first loads
+STORE = 2  # cycles to finish and store one vector
 _BLOCKS = 6  # output blocks in a tile, at the most
 _TASKS = 16  # enough for threads that take from each other to end together
 _LEAST_TASKS = 4  # where more would read something again
@@ -58,10 +58,10 @@ def _cycles(c: Contraction, target: CpuTarget, height: int, width: int, blocks: 
 
     def tile(points: int) -> float:
         sums = points * vectors
-        step = max(sums / 2, (points + vectors) / _LOADS, _LATENCY)
+        step = max(sums / 2, (points + vectors) / LOADS, LATENCY)
         if beyond_l1:
             step = max(step, vectors * target.vector_bits / 8 / _L2_BYTES)
-        return c.steps * step + _TILE + _STORE * sums
+        return c.steps * step + TILE + STORE * sums
 
     total = 0.0
     for rows, high in _parts(c.rows, height):

@@ -85,3 +85,20 @@ func.func @main(%x: !t, %z: !s) -> (!t, !s) {
 // CHECK:      [[X:%.*]] = convc.relayout %x : (tensor<1x8x6x6xf32>) -> tensor<1x8x6x6xf32, #convc.layout<"NCHW8c">>
 // CHECK:      %y = convc.kernel([[X]]
 // CHECK:      %v = convc.kernel(%z
+
+// -----
+// what is written in plain layout is resized in it: a small value is changed, not a large one
+!t = tensor<1x5x4x4xf32>
+!u = tensor<1x5x32x32xf32>
+func.func @main(%x: tensor<1x16x4x4xf32>) -> !u {
+  %w = convc.weight @w : tensor<5x16x1x1xf32>
+  %a = convc.conv %x, %w strides [1, 1] pads [0, 0, 0, 0] dilations [1, 1] group 1
+    : (tensor<1x16x4x4xf32>, tensor<5x16x1x1xf32>) -> !t
+  %p = convc.pool max %a kernel [3, 3] strides [1, 1] pads [1, 1, 1, 1] dilations [1, 1] : (!t) -> !t
+  %y = convc.resize %p mode "linear" coordinates "half_pixel" nearest "floor"
+    scales [1.0 : f64, 1.0 : f64, 8.0 : f64, 8.0 : f64] roi [] cubic_coeff -0.75 : f64 extrapolation 0.0 : f64
+    exclude_outside 0 antialias 0 : (!t) -> !u
+  func.return %y : !u
+}
+// CHECK:     convc.kernel
+// CHECK-NOT: convc.relayout {{.*}}x32x32
