@@ -2,8 +2,8 @@
 
     import    ONNX -> a module of graph operations, its weights in the store beside it
     simplify  canonical forms, constants folded, batch-norms and scales folded into convolutions
-    fuse      every operation into a kernel, with what it can share registers with; few outputs by sums of taps, groups
-              narrower than a vector by two at once
+    fuse      every operation into a kernel, with what it can share registers with; few outputs by sums of taps,
+              two groups of half a vector at once
     narrow    what travels between kernels into 16 bits, if that is the precision
     layouts   channels in blocks of a vector, prologues of 1x1 convolutions, weights packed at compile time
     select    a schedule template and its configuration for each kernel
@@ -50,7 +50,7 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
     algorithms, reshaped, weights = "", "", " weights=chunks"
     if target.kind == "cpu":
         algorithms = f'fuse-prologues,choose-algorithms{{target="{target.name}"{choices}}},'
-        reshaped, weights = f"sum-taps{{{block}}},pair-groups{{{block}}},", ""
+        reshaped, weights = f"sum-taps{{{block}}},pair-groups{{{block}}},widen-transposed,", ""
     simplify = "canonicalise,recognise-activations,fold-pads,fold-batch-norm,fold-conv-scale,canonicalise"
     fuse = f"fuse{{{block}}}" if level >= 2 else "fuse{mode=single}"
     layouts = f"assign-layouts{{{block}{weights}}},{algorithms}prepack-weights,outline-relayouts,find-views"
