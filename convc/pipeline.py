@@ -2,7 +2,8 @@
 
     import    ONNX -> a module of graph operations, its weights in the store beside it
     simplify  canonical forms, constants folded, batch-norms and scales folded into convolutions
-    fuse      every operation into a kernel, with what it can share registers with; few outputs by sums of taps
+    fuse      every operation into a kernel, with what it can share registers with; few outputs by sums of taps,
+              two groups of half a vector at once
     narrow    what travels between kernels into 16 bits, if that is the precision
     layouts   for all kernels at once: channels in blocks of a vector, or plain; prologues of 1x1 convolutions,
               algorithms of convolutions, weights packed at compile time
@@ -47,17 +48,20 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
     `choices` are the options that let passes choose by measurements."""
     storage = _STORAGE.get(precision, "float32")
     block = f"channel_block={target.lanes(storage)}"
-    algorithms, taps, costs = "", "", " weights=chunks"
+    algorithms, reshaped, costs = "", "", " weights=chunks"
     if target.kind == "cpu":
         algorithms = f'fuse-prologues,choose-algorithms{{target="{target.name}"{choices}}},'
-        taps, costs = f"sum-taps{{{block}}},", f' target="{target.name}"{choices}'
+        reshaped, costs = (
+            f"sum-taps{{{block}}},pair-groups{{{block}}},widen-transposed,",
+            f' target="{target.name}"{choices}',
+        )
     simplify = "canonicalise,recognise-activations,fold-pads,fold-batch-norm,fold-conv-scale,canonicalise"
     fuse = f"fuse{{{block}}}" if level >= 2 else "fuse{mode=single}"
     layouts = f"assign-layouts{{{block}{costs}}},{algorithms}prepack-weights,outline-relayouts,find-views"
     choices = choices if level >= 3 else " template=generic"
     return [
         *([("simplify", simplify)] if level >= 1 else []),
-        ("fuse", f"{taps}{fuse}" if level >= 3 else fuse),
+        ("fuse", f"{reshaped}{fuse}" if level >= 3 else fuse),
         *([("narrow", f"narrow{{storage={storage}}}")] if storage != "float32" else []),
         *([("layouts", layouts)] if level >= 3 else []),
         ("select", f'select{{target="{target.name}"{choices}}}'),

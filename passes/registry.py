@@ -24,10 +24,12 @@ PASSES: Mapping[str, Callable[[], type[ModulePass]]] = {
     "fuse-prologues": _lazy("passes.fuse_prologues", "FusePrologues"),
     "narrow": _lazy("passes.narrow", "Narrow"),
     "outline-relayouts": _lazy("passes.outline_relayouts", "OutlineRelayouts"),
+    "pair-groups": _lazy("passes.pair_groups", "PairGroups"),
     "prepack-weights": _lazy("passes.prepack_weights", "PrepackWeights"),
     "recognise-activations": _lazy("passes.recognise_activations", "RecogniseActivations"),
     "select": _lazy("targets.select", "Select"),
     "sum-taps": _lazy("passes.sum_taps", "SumTaps"),
+    "widen-transposed": _lazy("passes.widen_transposed", "WidenTransposed"),
 }
 """In the order of the alphabet; `convc.pipeline` has the order in which they run."""
 

@@ -16,16 +16,33 @@ from convc.ir.neural import BatchNormOp, LRNOp
 
 
 @converter("BatchNormalization")
-def convert_batch_normalization(node: Node) -> SSAValue:
-    if node.attribute("training_mode", 0) or (node.opset < 7 and not node.attribute("is_test", 0)):
+def convert_batch_normalization(node: Node) -> SSAValue | list[SSAValue]:
+    if node.opset < 7 and not node.attribute("is_test", 0):
         raise ValueError("expected a model for inference, its training mode is on")
     if not node.attribute("spatial", 1):
         raise ValueError("expected statistics a channel (spatial=1), got spatial=0: one for every element")
     # Statistics of float16 models are often float32: computed in their type, the last one's where they differ.
     element = node.element(4)
     operands = [node.cast(node.value(i), element) for i in range(5)]
+    if node.attribute("training_mode", 0):
+        return _by_own_moments(node, *operands)
     y = node.emit(BatchNormOp(*operands, epsilon=node.attribute("epsilon", 1e-5)))
     return node.cast(y, node.element(0))
+
+
+def _by_own_moments(node: Node, x: SSAValue, scale: SSAValue, shift: SSAValue, *running: SSAValue) -> list[SSAValue]:
+    """(normalised, running mean, running variance). PyTorch writes weight standardisation as a batch norm that trains:
+    a function of its inputs like any other."""
+    mean, centred, variance = moments(node, x, [axis for axis in range(len(shape_of(x))) if axis != 1])
+    y = node.apply(Fn.DIV, centred, deviation(node, variance, node.attribute("epsilon", 1e-5)))
+    y = node.cast(_per_channel(node, y), node.element(0))
+    momentum = node.attribute("momentum", 0.9)
+    moved = []
+    for position, old, new in zip((3, 4), running, (mean, variance), strict=True):
+        kept = node.apply(Fn.MUL, old, node.scalar(momentum, old))
+        share = node.apply(Fn.MUL, node.reshape(new, [shape_of(x)[1]]), node.scalar(1 - momentum, new))
+        moved.append(node.cast(node.apply(Fn.ADD, kept, share), node.element(position)))
+    return [y, *moved]
 
 
 @converter("LRN")

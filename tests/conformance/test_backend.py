@@ -47,7 +47,7 @@ EXCLUDED = {
     "loop11|scan.*|range_.*_expanded": _LOOPS,
     "linear_attention_.*": _LOOPS,
     "bernoulli.*": _RANDOM,
-    "training_dropout_default.*|training_dropout|training_dropout_mask|batchnorm_.*_training_mode": _TRAINING,
+    "training_dropout_default.*|training_dropout|training_dropout_mask": _TRAINING,
     "adagrad.*|adam.*|momentum.*|nesterov_momentum": _TRAINING,
     "nonmaxsuppression_.*|nonzero_example|unique_.*": _SHAPES,
     "gru_.*|lstm_.*|rnn_.*|simple_rnn_.*|reversesequence_.*": _RECURRENT,

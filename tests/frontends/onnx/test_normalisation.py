@@ -16,6 +16,14 @@ def test_batch_normalization(agrees, opset, shape):
     agrees("BatchNormalization", [shape, (3,), (3,), (3,), positive(3)], opset=opset, epsilon=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 7), (2, 3, 4, 5)])
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.25, "epsilon": 1e-2}])
+def test_batch_normalization_by_its_own_moments(agrees, shape, options):
+    """As weight standardisation is exported."""
+    operands = [shape, (3,), (3,), (3,), positive(3)]
+    agrees("BatchNormalization", operands, opset=15, outputs=3, training_mode=1, **options)
+
+
 def test_statistics_of_another_type_than_the_image(agrees):
     x = RNG.standard_normal((1, 2, 3, 3)).astype(np.float16)
     large = np.array([1e5, 1e6], np.float32)  # beyond float16

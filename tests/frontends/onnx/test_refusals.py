@@ -189,7 +189,7 @@ REFUSED = [
     ("Trilu", [(3,)], {}, "expected matrices of at most 67108864 elements, got shape (3,)"),
     ("EyeLike", [(3,)], {}, "expected a matrix of at most 67108864 elements, got shape (3,)"),
     ("BatchNormalization", [IMAGE, (4,), (4,), (4,), (3,)], {}, "expected statistics of shape 4, got (3,)"),
-    ("BatchNormalization", [IMAGE, (4,), (4,), (4,), (4,)], {"training_mode": 1}, "its training mode is on"),
+    ("BatchNormalization", [IMAGE, (4,), (4,), (3,), (4,)], {"training_mode": 1}, "shapes 3 and 4 do not broadcast"),
     ("InstanceNormalization", [IMAGE, (3,), (3,)], {}, "expected a scale and a shift of shape (4,), got (3,)"),
     ("LpNormalization", [IMAGE], {"p": 3}, "expected p to be 1 or 2, got 3"),
     ("ReduceMean", [IMAGE, np.array([4])], {}, "axis 4 is outside [-4, 4)"),

@@ -1,0 +1,63 @@
+"""Compute two groups of a convolution as one, where each fills half a block of channels.
+
+    conv(x, w, group=g)  =>  conv(x, w', group=g/2)
+
+w' has the filters of both groups, and zeros for the inputs of the other: [O, C/g, *K] -> [O, 2 * C/g, *K]. Legal for
+constant weights; zeros add nothing to finite numbers. Twice the multiplications in blocks of channels take less time
+than convolution in plain layout, whose vectors run along rows, and no layout changes around it: 0.4 of the time on rows
+of 7 points, 0.7 on 14, as long on 28 (AVX-512). Four groups as one would take longer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.passes import ModulePass
+
+from convc.ir.attributes import shape_of
+from convc.ir.dialect import CompilerContext
+from convc.ir.windows import ConvOp
+from convc.passes.rewriting import main_block
+from convc.passes.rules import Rewriter, RuleSet, rewrite
+from convc.passes.values import holds_floats
+
+
+@dataclass(frozen=True)
+class PairGroups(ModulePass):
+    """`channel_block`: how many channels a block holds, the target's f32 lanes."""
+
+    name = "pair-groups"
+    channel_block: int = 8
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        assert isinstance(ctx, CompilerContext)
+        rewrite(main_block(op), ctx, _rules(self.channel_block))
+
+
+def _rules(block: int) -> RuleSet:
+    rules = RuleSet()
+
+    @rules.on(ConvOp)
+    def convolution(op: ConvOp, rewriter: Rewriter) -> SSAValue | None:
+        weight, group = rewriter.known(op.w), op.group.value.data
+        outputs, inputs, *window = shape_of(op.w)
+        if weight is None or not holds_floats(op.x) or not _halves(group, inputs, outputs, block):
+            return None
+        filters = weight.reshape(group // 2, 2, outputs // group, inputs, *window)
+        pairs = np.zeros((group // 2, 2, outputs // group, 2, inputs, *window), weight.dtype)
+        pairs[:, 0, :, 0], pairs[:, 1, :, 1] = filters[:, 0], filters[:, 1]
+        w = rewriter.weight(pairs.reshape(outputs, 2 * inputs, *window), op.w, ".paired")
+        geometry = {name: getattr(op, name).get_values() for name in ("strides", "pads", "dilations")}
+        return rewriter.emit(ConvOp(op.x, w, op.bias, **geometry, group=group // 2))
+
+    return rules
+
+
+def _halves(group: int, inputs: int, outputs: int, block: int) -> bool:
+    """Whether two groups fill whole blocks of inputs and of outputs, and one does not."""
+    each = (inputs, outputs // group)
+    return group % 2 == 0 and all(2 * n % block == 0 for n in each) and any(n % block for n in each)

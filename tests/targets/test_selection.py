@@ -1,0 +1,48 @@
+"""Which template computes an operation once all passes have run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convc.ir.dialect import CompilerContext
+from convc.ir.kernel import KernelOp
+from convc.ir.text import main_function, parse
+from convc.passes.registry import pipeline
+from convc.pipeline import phases
+from convc.targets.target import parse_target
+
+NETWORKS = {
+    "groups of half a vector": (
+        "direct_conv",
+        (32, 8, 3, 1),
+        """func.func @main(%x: tensor<1x32x7x7xf32>) -> tensor<1x32x7x7xf32> {
+            %w = convc.weight @w : tensor<32x8x3x1xf32>
+            %y = convc.conv %x, %w strides [1, 1] pads [1, 0, 1, 0] dilations [1, 1] group 4
+              : (tensor<1x32x7x7xf32>, tensor<32x8x3x1xf32>) -> tensor<1x32x7x7xf32>
+            func.return %y : tensor<1x32x7x7xf32>
+        }""",
+    ),
+    "one output of a transposed convolution": (
+        "transposed_conv",
+        (64, 1, 16),
+        """func.func @main(%x: tensor<2x64x99xf32>) -> tensor<2x1x800xf32> {
+            %w = convc.weight @w : tensor<64x1x16xf32>
+            %y = convc.conv_transpose %x, %w strides [8] pads [0, 0] dilations [1] output_padding [0] group 1
+              : (tensor<2x64x99xf32>, tensor<64x1x16xf32>) -> tensor<2x1x800xf32>
+            func.return %y : tensor<2x1x800xf32>
+        }""",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NETWORKS)
+def test_what_passes_bring_to_a_template(what):
+    template, shape, text = NETWORKS[what]
+    context, target = CompilerContext(), parse_target("cpu:skylake-avx512")
+    context.weights.add(np.random.default_rng(0).standard_normal(shape).astype(np.float32), "w")
+    module = parse(f"builtin.module {{ {text} }}", context)
+    for _, passes in phases(3, target):
+        pipeline(passes).apply(context, module)
+    kernels = [op for op in main_function(module).body.block.ops if isinstance(op, KernelOp) and op.anchor]
+    assert [kernel.template.data for kernel in kernels] == [template]
