@@ -46,7 +46,7 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
     `choices` are the options that let passes choose by measurements."""
     storage = _STORAGE.get(precision, "float32")
     block = f"channel_block={target.lanes(storage)}"
-    algorithms, taps, weights = "", "", " weights=chunks"
+    algorithms, taps, weights = f'choose-gpu-algorithms{{target="{target.name}"}},', "", " weights=chunks"
     if target.kind == "cpu":
         algorithms = f'fuse-prologues,choose-algorithms{{target="{target.name}"{choices}}},'
         taps, weights = f"sum-taps{{{block}}},", ""
