@@ -48,16 +48,16 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
     `choices` are the options that let passes choose by measurements."""
     storage = _STORAGE.get(precision, "float32")
     block = f"channel_block={target.lanes(storage)}"
-    algorithms, reshaped, costs = "", "", " weights=chunks"
     if target.kind == "cpu":
-        algorithms = f'fuse-prologues,choose-algorithms{{target="{target.name}"{choices}}},'
-        reshaped, costs = (
-            f"sum-taps{{{block}}},pair-groups{{{block}}},widen-transposed,",
-            f' target="{target.name}"{choices}',
-        )
+        reshaped = f"sum-taps{{{block}}},pair-groups{{{block}}},widen-transposed,"
+        costs = f'target="{target.name}"{choices}'
+        algorithms = f"fuse-prologues,choose-algorithms{{{costs}}}"
+    else:
+        reshaped, costs = "", "weights=chunks"
+        algorithms = f'choose-gpu-algorithms{{target="{target.name}"}}'
     simplify = "canonicalise,recognise-activations,fold-pads,fold-batch-norm,fold-conv-scale,canonicalise"
     fuse = f"fuse{{{block}}}" if level >= 2 else "fuse{mode=single}"
-    layouts = f"assign-layouts{{{block}{costs}}},{algorithms}prepack-weights,outline-relayouts,find-views"
+    layouts = f"assign-layouts{{{block} {costs}}},{algorithms},prepack-weights,outline-relayouts,find-views"
     choices = choices if level >= 3 else " template=generic"
     return [
         *([("simplify", simplify)] if level >= 1 else []),

@@ -16,6 +16,7 @@ PASSES: Mapping[str, Callable[[], type[ModulePass]]] = {
     "assign-layouts": _lazy("passes.assign_layouts", "AssignLayouts"),
     "canonicalise": _lazy("passes.canonicalise", "Canonicalise"),
     "choose-algorithms": _lazy("targets.algorithms", "ChooseAlgorithms"),
+    "choose-gpu-algorithms": _lazy("targets.cuda.algorithms", "ChooseGpuAlgorithms"),
     "find-views": _lazy("passes.find_views", "FindViews"),
     "fold-batch-norm": _lazy("passes.fold_batch_norm", "FoldBatchNorm"),
     "fold-conv-scale": _lazy("passes.fold_conv_scale", "FoldConvScale"),

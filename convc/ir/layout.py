@@ -143,6 +143,11 @@ def chunked_weight(rank: int, block: int) -> Layout:
     return Layout.parse("I" + "DHW"[5 - rank :] + f"O{block}i")
 
 
+def chunked_winograd_weight(block: int) -> Layout:
+    """HWIO8i: the same of transformed weights, for each place of a tile."""
+    return Layout.parse(f"HWIO{block}i")
+
+
 def chunked_transposed_weight(rank: int, block: int) -> Layout:
     """OHWI8o: the same for weights of a transposed convolution, whose first axis is that of the input channels."""
     return Layout.parse("O" + "DHW"[5 - rank :] + f"I{block}o")

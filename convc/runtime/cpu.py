@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from convc.artifact.manifest import KERNELS, WEIGHTS, ArtifactError
-from convc.runtime.arrays import aligned_empty, arena, dtype_named, usable
+from convc.runtime.arrays import InputError, aligned_empty, arena, dtype_named, usable
 from convc.runtime.weights import read_weights
 
 ABI = 1
@@ -46,11 +46,18 @@ class CpuEngine:
         self._arena = arena(max(variant["arena_bytes"] for variant in self._variants))
         self._lock = threading.Lock()
 
-    def prepare(self, value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    def order(self, stream: Any) -> None:
+        """A CPU has no streams. Raises InputError for one."""
+        if stream is not None:
+            raise InputError(f"stream: the network runs on a CPU, which has none, got {stream!r}")
+
+    def prepare(
+        self, value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype, stream: None = None
+    ) -> np.ndarray:
         """A caller's array as kernels read it. Raises InputError."""
         return usable(value, name, shape, dtype)
 
-    def run(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[np.ndarray]:
+    def run(self, number: int, inputs: Sequence[np.ndarray], threads: int, stream: None = None) -> list[np.ndarray]:
         """The outputs of a variant, in fresh memory."""
         return self._run(number, inputs, threads, None)
 

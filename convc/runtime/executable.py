@@ -32,10 +32,13 @@ class StepTime:
 class Engine(Protocol):
     """Runs the variants of an artifact on one kind of hardware, on so many threads where that means anything."""
 
-    def prepare(self, value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    def order(self, stream: Any) -> Any:
+        """A caller's stream as `prepare` and `run` take it; None if the caller has none. Raises InputError."""
+
+    def prepare(self, value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype, stream: Any = None) -> Any:
         """A caller's array as `run` takes it: dense, aligned, of this shape and type. Raises InputError."""
 
-    def run(self, number: int, inputs: Sequence[Any], threads: int) -> list[Any]:
+    def run(self, number: int, inputs: Sequence[Any], threads: int, stream: Any = None) -> list[Any]:
         """The outputs of a variant, in fresh memory."""
 
     def profile(self, number: int, inputs: Sequence[Any], threads: int) -> list[int]:
@@ -52,10 +55,17 @@ class _Variant:
 
 
 class Executable:
-    """A loaded network: call it with arrays. Calls from several threads take turns, since they share memory.
+    """A loaded network: call it with arrays. Calls from several threads take turns, since they share memory; calls of
+    several networks do not.
 
     `x` in `exe(x)` is the array of the only input, or a mapping by name; the result is the only output's array, or a
     dictionary by name. `threads` may be set at any time.
+
+    On a GPU, `exe(x, stream=s)` does its work on a stream of the caller, which is one of PyTorch or CuPy or the handle
+    of any: after what the stream was given before, and before what it is given later. If an input lies in the GPU's
+    memory, nothing waits: the call returns while the GPU works, and the results may be used on that stream at once, and
+    on others that take them by DLPack. Without `stream` the call returns when the results are there. A stream that is
+    given as a handle must live as long as the results.
     """
 
     def __init__(
@@ -83,22 +93,24 @@ class Executable:
         """The inputs of every variant."""
         return [variant.inputs for variant in self._variants]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run on the only input's array, on a mapping by name, or on arrays as keyword arguments."""
+    def __call__(self, *args: Any, stream: Any = None, **kwargs: Any) -> Any:
+        """Run on the only input's array, on a mapping by name, or on arrays as keyword arguments (one that is called
+        `stream` comes in a mapping). Raises InputError."""
         if len(args) == 1 and not kwargs:
             feed = args[0] if isinstance(args[0], Mapping) else {self._only_input(): args[0]}
         elif kwargs and not args:
             feed = kwargs
         else:
             raise InputError(f"expected one array, one mapping or arrays by name, got {len(args)} arguments")
-        outputs = self.run(feed)
+        outputs = self.run(feed, stream=stream)
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, inputs: Mapping[str, Any], *, stream: Any = None) -> dict[str, Any]:
         """The outputs by name, in fresh memory: numpy arrays; or, on a GPU, if any input lies in its memory, tensors
-        there that DLPack hands on. Raises InputError."""
-        variant, arrays = self._prepared(inputs)
-        results = self._engine.run(variant.number, arrays, self.threads)
+        there that DLPack hands on, which are written in the order of `stream`, if there is one. Raises InputError."""
+        order = self._engine.order(stream)
+        variant, arrays = self._prepared(inputs, order)
+        results = self._engine.run(variant.number, arrays, self.threads, order)
         return {name: result for (name, _, _), result in zip(variant.outputs, results, strict=True)}
 
     def profile(self, inputs: Mapping[str, Any]) -> list[StepTime]:
@@ -118,10 +130,10 @@ class Executable:
             raise FileExistsError(f"{target} exists")
         shutil.copytree(self.folder, target)
 
-    def _prepared(self, inputs: Mapping[str, Any]) -> tuple[_Variant, list[Any]]:
+    def _prepared(self, inputs: Mapping[str, Any], order: Any = None) -> tuple[_Variant, list[Any]]:
         variant = self._variant(inputs)
         prepare = self._engine.prepare
-        return variant, [prepare(inputs[name], name, shape, dtype) for name, shape, dtype in variant.inputs]
+        return variant, [prepare(inputs[name], name, shape, dtype, order) for name, shape, dtype in variant.inputs]
 
     def _variant(self, inputs: Mapping[str, Any]) -> _Variant:
         """The variant for some inputs: the one whose shapes fit, or the first, which says what does not fit."""

@@ -1,13 +1,8 @@
-"""The linear transforms of Winograd tiles, a vector of channels at a time, in registers.
-
-Points come in pairs +p and -p, so rows of B^T come in pairs too: one has the sum and one the difference of the same
-two parts, the even powers and the odd ones. Columns of A^T likewise.
-"""
+"""The transforms of Winograd tiles between memory and registers, a vector of channels at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import tvm.script.ir_builder.tirx as T
@@ -16,6 +11,7 @@ from convc.ir.attributes import shape_of
 from convc.ir.windows import WinogradConvOp
 from convc.targets.cpu.buffers import BufferEmitter
 from convc.targets.cpu.contraction import bound
+from convc.targets.even_odd import even_odd_columns, even_odd_rows
 
 if TYPE_CHECKING:
     from convc.targets.cpu.winograd import Geometry
@@ -41,9 +37,9 @@ def input_transform(
             return T.if_then_else(fits, value, T.Broadcast(T.float32(0), block))
 
         # Columns first: what a column of the tile gives is used by every row of the result.
-        columns = [_even_odd_rows(geometry.transforms.b, [_name(load(i, j)) for i in range(t)]) for j in range(t)]
+        columns = [even_odd_rows(geometry.transforms.b, [T.bind(load(i, j)) for i in range(t)]) for j in range(t)]
         for i in range(t):
-            for j, value in enumerate(_even_odd_rows(geometry.transforms.b, [column[i] for column in columns])):
+            for j, value in enumerate(even_odd_rows(geometry.transforms.b, [column[i] for column in columns])):
                 T.buffer_store(v, value, [T.Ramp(at + (i * t + j) * step, 1, block)])
 
     whole = [
@@ -71,12 +67,12 @@ def output_transform(
     height, width = shape_of(op.result)[2:]
 
     def load(i: int, j: int) -> Any:
-        return _name(products[T.Ramp(at + (i * t + j) * step, 1, block)])
+        return T.bind(products[T.Ramp(at + (i * t + j) * step, 1, block)])
 
-    columns = [_even_odd_columns(geometry.transforms.a, [load(i, j) for i in range(t)]) for j in range(t)]
+    columns = [even_odd_columns(geometry.transforms.a, [load(i, j) for i in range(t)]) for j in range(t)]
     for i in range(m):
         results = T.alloc_buffer([m * block], "float32")
-        for j, value in enumerate(_even_odd_columns(geometry.transforms.a, [column[i] for column in columns])):
+        for j, value in enumerate(even_odd_columns(geometry.transforms.a, [column[i] for column in columns])):
             T.buffer_store(results, value, [T.Ramp(j * block, 1, block)])
         with T.serial(0, m) as j:
             y, x = row * m + i, column * m + j
@@ -93,47 +89,6 @@ def _store(emitter: BufferEmitter, op: WinogradConvOp, block: int, results: Any,
     n, channel, *spatial = place
 
     emitter.store_channels(op, [n, *spatial], channel * block, block, lambda lane: results[at + lane])
-
-
-def _even_odd_rows(matrix: Sequence[Sequence[Fraction]], x: Sequence[Any]) -> list[Any]:
-    """matrix * x, where rows 2k+1 and 2k+2 differ in the signs of their odd columns."""
-    rows = [_name(_sum(matrix[0], x))]
-    for row in matrix[1:-1:2]:
-        even = _name(_sum([c if k % 2 == 0 else Fraction(0) for k, c in enumerate(row)], x))
-        odd = _name(_sum([c if k % 2 else Fraction(0) for k, c in enumerate(row)], x))
-        rows += [_name(even + odd), _name(even - odd)]
-    return [*rows, _name(_sum(matrix[-1], x))]
-
-
-def _even_odd_columns(matrix: Sequence[Sequence[Fraction]], x: Sequence[Any]) -> list[Any]:
-    """matrix * x, where columns 2k+1 and 2k+2 differ in the signs of their odd rows."""
-    sums = [_name(x[k] + x[k + 1]) for k in range(1, len(x) - 1, 2)]
-    differences = [_name(x[k] - x[k + 1]) for k in range(1, len(x) - 1, 2)]
-    results = []
-    for j, row in enumerate(matrix):
-        pairs = sums if j % 2 == 0 else differences
-        results.append(_name(_sum([row[0], *row[1:-1:2], row[-1]], [x[0], *pairs, x[-1]])))
-    return results
-
-
-def _sum(coefficients: Sequence[Fraction], x: Sequence[Any]) -> Any:
-    """A linear combination; terms without a factor come first, so that all others are multiply-adds."""
-    terms = sorted((c for c in enumerate(coefficients) if c[1]), key=lambda term: abs(term[1]) != 1)
-    total = None
-    for k, c in terms:
-        if total is None:
-            total = x[k] if c == 1 else x[k] * _constant(c, x[k])
-        else:
-            total = total + x[k] if c == 1 else total - x[k] if c == -1 else total + x[k] * _constant(c, x[k])
-    return total
-
-
-def _constant(value: Fraction, like: Any) -> Any:
-    return T.Broadcast(T.float32(float(value)), like.ty.dtype.lanes)
-
-
-def _name(vector: Any) -> Any:
-    return T.bind(vector)
 
 
 def _all(conditions: Sequence[Any]) -> Any:

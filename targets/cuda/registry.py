@@ -15,12 +15,14 @@ from convc.targets.cuda.scattered import Scattered
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.transposed_conv import TransposedGemm
 from convc.targets.cuda.window import Window
+from convc.targets.cuda.winograd import Winograd
 from convc.targets.template import Template
 
 TEMPLATES: Sequence[Template[CudaTarget]] = (
     HopperGemm(),
     ImplicitGemm(),
     TransposedGemm(),
+    Winograd(),
     Window(),
     MatMul(),
     RowReduce(),

@@ -59,6 +59,11 @@ def tiles(problem: Problem, target: CudaTarget) -> list[Tile]:
     return [tile for _, tile in sorted(_modelled(problem, target), key=lambda pair: pair[0])]
 
 
+def modelled_cycles(problem: Problem, target: CudaTarget) -> float:
+    """The time of a product by the model, in its best tile, as long as memory keeps up."""
+    return min(time for time, _ in _modelled(problem, target))
+
+
 def _modelled(problem: Problem, target: CudaTarget) -> Iterator[tuple[float, Tile]]:
     tensor_cores = uses_tensor_cores(problem.dtype, target)
     depths = ((4, 3), (4, 4), (8, 3)) if tensor_cores else ((4, 3),)

@@ -23,7 +23,13 @@ from convc.ir.text import parse, to_text
 
 FOLDER = Path(__file__).parent / "filecheck"
 SPECIAL = {"zero": 0, "one": 1, "two": 2}
-TOLERANCES = {"canonicalise-constants": 1e-5, "fold-batch-norm": 1e-5, "fold-conv-scale": 1e-5, "narrow": 2e-3}
+TOLERANCES = {
+    "canonicalise-constants": 1e-5,
+    "choose-gpu-algorithms": 1e-6,
+    "fold-batch-norm": 1e-5,
+    "fold-conv-scale": 1e-5,
+    "narrow": 2e-3,
+}
 """Where weights are rounded to single precision anew, or values to half precision; 1e-9 elsewhere."""
 
 

@@ -71,7 +71,7 @@ def test_runs_on_several_inputs_are_timed_together(executable, inputs, expected)
     engine = executable._engine
     assert engine.elapsed(0, feeds) > 0
     place = engine._variants[0]._outputs
-    outputs = place.download(engine._context)
+    outputs = place.download(engine._context.stream)
     assert_close(dict(zip(("features", "flat"), outputs, strict=True)), expected)  # of the last
 
 
@@ -92,8 +92,8 @@ def on_gpu(executable: Executable, array: np.ndarray) -> DeviceArray:
     context = executable._engine._context
     context.enter()
     address = context.memory(array.nbytes)
-    context.upload(address, array.ctypes.data, array.nbytes)
-    context.synchronise()
+    context.stream.upload(address, array.ctypes.data, array.nbytes)
+    context.stream.synchronise()
     return DeviceArray(address, array.shape, array.dtype, array)
 
 

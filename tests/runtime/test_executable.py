@@ -158,6 +158,11 @@ def test_one_array_for_several_inputs_is_refused(executable: Executable, inputs:
         executable(inputs["image"], inputs["gain"])
 
 
+def test_a_cpu_has_no_streams(executable: Executable, inputs: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="stream: the network runs on a CPU, which has none, got 1"):
+        executable.run(inputs, stream=1)
+
+
 def test_threads_may_share_a_network(executable: Executable, assert_right: Check) -> None:
     failed: list[BaseException] = []
 

@@ -203,13 +203,13 @@ def _on_software_device(function: Any, target: CudaTarget, path: Path, indexed_a
         scratch = context.memory(code.scratch_bytes)
         places = [(a + GUARD, image.nbytes) for a, image in zip(addresses, images, strict=True)]
         for image, address in zip(images, addresses, strict=True):
-            context.upload(address, image.bytes.ctypes.data, image.bytes.nbytes)
+            context.stream.upload(address, image.bytes.ctypes.data, image.bytes.nbytes)
         for launch in launches:
             made = context.function(module, launch["function"], launch["dynamic_bytes"])
             memory = partial(memory_of, places, (scratch, scratch + code.scratch_bytes))
-            context.launch(Launch(context, made, launch, memory))
+            context.stream.launch(Launch(context, made, launch, memory))
         for image, address in zip(images, addresses, strict=True):
-            context.download(image.bytes.ctypes.data, address, image.bytes.nbytes)
+            context.stream.download(image.bytes.ctypes.data, address, image.bytes.nbytes)
         context.close()
 
     return call

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convc.runtime.arrays import InputError, aligned_empty, text
+from convc.runtime.cuda.memory import Allocation
+from convc.runtime.cuda.streams import LEGACY, Event, Stream
 
 if TYPE_CHECKING:
     from convc.runtime.cuda.driver import Context
@@ -56,7 +58,10 @@ _python.PyCapsule_New.argtypes = (c_void_p, c_char_p, _CapsuleDestructor)
 class DeviceArray:
     """A dense tensor in a GPU's memory, which DLPack (`torch.from_dlpack`) and CUDA's array interface (CuPy, Numba)
     hand on without a copy. `owner` keeps the memory alive; `device` is the GPU's number among those that the process
-    sees."""
+    sees; `ready` passes when the tensor is written (None: it is).
+
+    A result of a run on a caller's stream may be used there at once, and on others when these have waited for it:
+    whoever takes it by either protocol names or is told a stream, and waits on the GPU."""
 
     def __init__(
         self,
@@ -64,20 +69,27 @@ class DeviceArray:
         shape: tuple[int, ...],
         dtype: np.dtype,
         owner: Any,
-        context: Context | None = None,
         device: int = 0,
+        ready: Event | None = None,
     ) -> None:
         self.address, self.shape, self.dtype, self.owner, self.device = address, shape, dtype, owner, device
-        self._context = context
+        self.ready = ready
 
     def numpy(self) -> np.ndarray:
-        """A copy in the host's memory."""
-        assert self._context is not None, "only results of networks are copied"
+        """A copy in the host's memory, made when the tensor is written."""
+        assert isinstance(self.owner, Allocation), "only results of networks are copied"
         result = aligned_empty(self.shape, self.dtype)
-        self._context.enter()
-        self._context.download(result.ctypes.data, self.address, result.nbytes)
-        self._context.synchronise()
+        context = self.owner.pool.context
+        context.enter()
+        self.wait(context.stream)
+        context.stream.download(result.ctypes.data, self.address, result.nbytes)
+        context.stream.synchronise()
         return result
+
+    def wait(self, stream: Stream) -> None:
+        """Let a stream go on only when the tensor is written."""
+        if self.ready:
+            stream.wait(self.ready)
 
     @property
     def nbytes(self) -> int:
@@ -86,14 +98,46 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
+        written = None
+        if isinstance(self.owner, Allocation):
+            self.owner.shared = True  # with a stream that this protocol does not name
+            written = self.owner.stream.number if self.ready else None
         typestr, data = self.dtype.str, (self.address, False)
-        return {"shape": self.shape, "typestr": typestr, "data": data, "strides": None, "version": 3}
+        return {
+            "shape": self.shape,
+            "typestr": typestr,
+            "data": data,
+            "strides": None,
+            "stream": written,
+            "version": 3,
+        }
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return CUDA, self.device
 
-    def __dlpack__(self, *, stream: Any = None, **options: Any) -> Any:
-        """A capsule; what wrote the memory has ended by the time that anyone holds a DeviceArray."""
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A capsule, for a consumer that works on `stream`, which waits on the GPU until the tensor is written: the
+        handle of a stream, 1 or None for the legacy default stream, 2 for the thread's own, -1 for one that has
+        waited already. Raises ValueError for 0, which could be either default stream, and BufferError for what would
+        be a copy."""
+        if stream == 0:
+            raise ValueError("stream 0 is ambiguous: 1 is the legacy default stream, 2 is each thread's own")
+        if copy or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError("a tensor in a GPU's memory is handed on where it lies; `numpy()` makes a copy")
+        if isinstance(self.owner, Allocation):
+            consumer = Stream(self.owner.pool.context.driver, LEGACY if stream is None else stream)
+            if consumer.number != self.owner.stream.number:
+                self.owner.shared = True
+            if stream != -1:
+                self.owner.pool.context.enter()
+                self.wait(consumer)
         code = _BFLOAT if self.dtype.name == "bfloat16" else _CODES[self.dtype.kind]
         shape = (c_int64 * len(self.shape))(*self.shape)
         tensor = _Tensor(
@@ -130,24 +174,40 @@ def on_device(value: Any) -> bool:
     return hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) == CUDA
 
 
-def device_array(value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
-    """A caller's tensor in a GPU's memory. Raises InputError for another shape or dtype, and unless it is dense."""
-    found = value if isinstance(value, DeviceArray) else _taken(value, name)
+def device_array(
+    value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype, context: Context, stream: Stream | None
+) -> DeviceArray:
+    """A caller's tensor in a GPU's memory, for work on `stream` (None: the context's), which waits on the GPU until
+    the tensor is written. Where a protocol does not say what writes it, that has been given to the caller's `stream`;
+    without one the host waits for the whole GPU. Raises InputError for another shape or dtype, for another GPU, and
+    unless it is dense."""
+    if isinstance(value, DeviceArray):
+        found = value
+        found.wait(stream or context.stream)
+    else:
+        found = _taken(value, name, context, stream)
     if found.dtype != dtype:
         raise InputError(f"input '{name}': expected {dtype}, got {found.dtype}")
     if found.shape != shape:
         raise InputError(f"input '{name}': expected shape {text(shape)}, got {text(found.shape)}")
+    if found.device != (here := context.driver.device.value):
+        raise InputError(f"input '{name}' lies in the memory of GPU {found.device}, the network runs on GPU {here}")
     return found
 
 
-def _taken(value: Any, name: str) -> DeviceArray:
+def _taken(value: Any, name: str, context: Context, stream: Stream | None) -> DeviceArray:
+    reader = stream or context.stream
     if not hasattr(value, "__dlpack__"):
         interface = value.__cuda_array_interface__
         shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
         if interface.get("strides") not in (None, _dense(shape, dtype.itemsize)):
             raise InputError(f"input '{name}': expected a dense tensor, its strides are {interface['strides']}")
+        if (writer := interface.get("stream")) is not None:
+            reader.follow(Stream(context.driver, writer), context)
+        elif "stream" not in interface and stream is None:  # before version 3 it did not say
+            context.synchronise_all()
         return DeviceArray(interface["data"][0], shape, dtype, value)
-    capsule = value.__dlpack__(stream=1)  # the default stream, for all of which the caller waits
+    capsule = value.__dlpack__(stream=reader.number)
     managed = ctypes.cast(_python.PyCapsule_GetPointer(capsule, _NAME), POINTER(_Managed)).contents
     tensor = managed.tensor
     _python.PyCapsule_SetName(capsule, _USED)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_void_p, pointer
+import weakref
+from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_void_p
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from convc.runtime.cuda.launch import Launch
+from convc.runtime.cuda.streams import Stream
 
 _NAME = "libcuda.so.1"
 
@@ -29,8 +28,6 @@ _MULTIPROCESSOR_SHARED_BYTES = 81
 _BLOCK_SHARED_BYTES = 97
 # CUfunction_attribute
 _DYNAMIC_SHARED_BYTES = 8
-_CLUSTER_DIMENSION = 4  # CUlaunchAttributeID
-_CAPTURE_THREAD_LOCAL = 1  # other threads' calls do not spoil a capture
 _STREAM_NON_BLOCKING = 1
 
 
@@ -91,6 +88,13 @@ class Driver:
         """Call a function of the driver. Raises CudaError unless it returns CUDA_SUCCESS."""
         self._check(getattr(self._library, function)(*arguments), function)
 
+    def answer(self, function: str, other: int, *arguments: Any) -> int:
+        """The same for a function that may also return one other CUresult; which it was."""
+        code: int = getattr(self._library, function)(*arguments)
+        if code != other:
+            self._check(code, function)
+        return code
+
     def _check(self, code: int, what: str) -> None:
         if code:
             name = c_char_p()
@@ -128,33 +132,21 @@ class Driver:
         return value.value
 
 
-class _Attribute(ctypes.Structure):
-    """CUlaunchAttribute."""
-
-    _fields_ = (("id", c_int), ("padding", c_int), ("value", c_uint * 16))
-
-
-class _Configuration(ctypes.Structure):
-    """CUlaunchConfig."""
-
-    _fields_ = (
-        *(("grid", c_uint * 3), ("block", c_uint * 3), ("dynamic_bytes", c_uint)),
-        *(("stream", c_void_p), ("attributes", POINTER(_Attribute)), ("count", c_uint)),
-    )
-
-
 class Context:
     """The GPU's primary context, which a process shares with everything else in it that uses the GPU, and a stream.
 
-    Handles are plain integers. Everything made here is freed by `close`."""
+    Handles are plain integers. Everything made here is freed by `close`, at the latest when nothing holds this object.
+    """
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
         self._handle = c_void_p()
         self._freed_by: dict[int, tuple[str, c_void_p]] = {}
         driver.call("cuDevicePrimaryCtxRetain", byref(self._handle), driver.device)
+        self._close = weakref.finalize(self, _close, driver, self._handle, self._freed_by)
         self.enter()
-        self.stream = self._make("cuStreamCreate", "cuStreamDestroy_v2", c_uint(_STREAM_NON_BLOCKING))
+        handle = self.make("cuStreamCreate", "cuStreamDestroy_v2", c_uint(_STREAM_NON_BLOCKING))
+        self.stream = Stream(driver, handle.value or 0)
 
     def enter(self) -> None:
         """Make the calling thread use this context."""
@@ -162,7 +154,7 @@ class Context:
 
     def module(self, code: bytes) -> c_void_p:
         """A module of machine code."""
-        return self._make("cuModuleLoadData", "cuModuleUnload", c_char_p(code))
+        return self.make("cuModuleLoadData", "cuModuleUnload", c_char_p(code))
 
     def function(self, module: c_void_p, name: str, dynamic_bytes: int) -> c_void_p:
         """A function that may ask for so many bytes of dynamic shared memory."""
@@ -174,15 +166,11 @@ class Context:
 
     def memory(self, nbytes: int) -> int:
         """The address of new memory on the GPU, a multiple of 256. Raises CudaError."""
-        return int(self.allocate(nbytes).value or 0)
-
-    def allocate(self, nbytes: int) -> c_void_p:
-        """The same as a handle, which `free` takes."""
-        return self._make("cuMemAlloc_v2", "cuMemFree_v2", c_size_t(max(nbytes, 1)))
+        return int(self.make("cuMemAlloc_v2", "cuMemFree_v2", c_size_t(max(nbytes, 1))).value or 0)
 
     def pinned(self, nbytes: int) -> int:
         """The address of new host memory that the GPU copies from and to at full speed."""
-        return int(self._make("cuMemHostAlloc", "cuMemFreeHost", c_size_t(max(nbytes, 1)), c_uint(0)).value or 0)
+        return int(self.make("cuMemHostAlloc", "cuMemFreeHost", c_size_t(max(nbytes, 1)), c_uint(0)).value or 0)
 
     def free_bytes(self) -> int:
         """How much of the GPU's memory is free."""
@@ -190,93 +178,36 @@ class Context:
         self.driver.call("cuMemGetInfo_v2", byref(free), byref(total))
         return free.value
 
-    def upload(self, target: int, source: int, nbytes: int) -> None:
-        """Copy from host memory, in the order of the stream."""
-        self.driver.call("cuMemcpyHtoDAsync_v2", c_void_p(target), c_void_p(source), c_size_t(nbytes), self.stream)
-
-    def download(self, target: int, source: int, nbytes: int) -> None:
-        """Copy to host memory, in the order of the stream."""
-        self.driver.call("cuMemcpyDtoHAsync_v2", c_void_p(target), c_void_p(source), c_size_t(nbytes), self.stream)
-
-    def copy(self, target: int, source: int, nbytes: int) -> None:
-        """Copy within the GPU's memory, in the order of the stream."""
-        self.driver.call("cuMemcpyDtoDAsync_v2", c_void_p(target), c_void_p(source), c_size_t(nbytes), self.stream)
-
-    def synchronise(self) -> None:
-        """Wait for all that the stream was given."""
-        self.driver.call("cuStreamSynchronize", self.stream)
-
     def synchronise_all(self) -> None:
         """Wait for all that the GPU was given by this process."""
         self.driver.call("cuCtxSynchronize")
 
-    def launch(self, launch: Launch) -> None:
-        """Give the stream a kernel."""
-        cluster = _Attribute(_CLUSTER_DIMENSION, 0, (c_uint * 16)(*launch.cluster))
-        configuration = _Configuration(
-            *(launch.grid, launch.block, launch.dynamic_bytes, self.stream, pointer(cluster)),
-            int(prod(launch.cluster) > 1),
-        )
-        self.driver.call("cuLaunchKernelEx", byref(configuration), launch.function, launch.parameters, None)
-
-    def begin_capture(self) -> None:
-        """From now on record what the stream is given instead of doing it."""
-        self.driver.call("cuStreamBeginCapture_v2", self.stream, c_int(_CAPTURE_THREAD_LOCAL))
-
-    def end_capture(self) -> c_void_p:
-        """What was recorded, ready to be launched as one."""
-        graph = c_void_p()
-        self.driver.call("cuStreamEndCapture", self.stream, byref(graph))
-        try:
-            return self._make("cuGraphInstantiateWithFlags", "cuGraphExecDestroy", graph, ctypes.c_ulonglong(0))
-        finally:
-            self.driver.call("cuGraphDestroy", graph)
-
-    def replay(self, graph: c_void_p) -> None:
-        """Give the stream what was recorded."""
-        self.driver.call("cuGraphLaunch", graph, self.stream)
-
-    def event(self) -> c_void_p:
-        """A mark that can be put into the stream."""
-        return self._make("cuEventCreate", "cuEventDestroy_v2", c_uint(0))
-
-    def record(self, event: c_void_p) -> None:
-        """Put a mark into the stream."""
-        self.driver.call("cuEventRecord", event, self.stream)
-
-    def nanoseconds(self, begin: c_void_p, end: c_void_p) -> int:
-        """Between two marks that the stream has passed."""
-        milliseconds = c_float()
-        self.driver.call("cuEventElapsedTime", byref(milliseconds), begin, end)
-        return round(milliseconds.value * 1e6)
-
-    def free(self, handle: c_void_p) -> None:
-        """Free something that was made here, unless `close` has."""
-        if found := self._freed_by.pop(id(handle), None):
-            self.driver.call(*found)
-
-    def close(self) -> None:
-        """Free everything that was made here, the last first."""
-        self.enter()
-        while self._freed_by:
-            self.driver.call(*self._freed_by.popitem()[1])
-        self.driver.call("cuDevicePrimaryCtxRelease_v2", self.driver.device)
-
-    def _make(self, function: str, free: str, *arguments: Any) -> c_void_p:
+    def make(self, function: str, free: str, *arguments: Any) -> c_void_p:
+        """What a function of the driver makes, and another frees."""
         handle = c_void_p()
         self.driver.call(function, byref(handle), *arguments)
         self._freed_by[id(handle)] = (free, handle)
         return handle
 
+    def free(self, handle: c_void_p) -> None:
+        """Free something that was made here, unless `close` has."""
+        if found := self._freed_by.pop(id(handle), None):
+            self.enter()
+            self.driver.call(*found)
 
-class Allocation:
-    """Memory of the GPU that is freed when nothing holds this object."""
+    @property
+    def closed(self) -> bool:
+        """Whether everything made here is freed."""
+        return not self._close.alive
 
-    def __init__(self, context: Context, nbytes: int) -> None:
-        self.nbytes, self._context = nbytes, context
-        self._handle = context.allocate(nbytes)
-        self.address = int(self._handle.value or 0)
+    def close(self) -> None:
+        """Wait for the GPU, and free everything that was made here, the last first."""
+        self._close()
 
-    def __del__(self) -> None:
-        self._context.enter()
-        self._context.free(self._handle)
+
+def _close(driver: Driver, handle: c_void_p, freed_by: dict[int, tuple[str, c_void_p]]) -> None:
+    driver.call("cuCtxSetCurrent", handle)
+    driver.call("cuCtxSynchronize")
+    while freed_by:
+        driver.call(*freed_by.popitem()[1])
+    driver.call("cuDevicePrimaryCtxRelease_v2", driver.device)

@@ -18,8 +18,9 @@ import numpy as np
 
 from convc.artifact.manifest import ArtifactError
 from convc.runtime.cuda.dlpack import DeviceArray
-from convc.runtime.cuda.driver import Allocation, Context, CudaError, Driver
+from convc.runtime.cuda.driver import CudaError, Driver
 from convc.runtime.cuda.engine import CudaEngine
+from convc.runtime.cuda.memory import Allocation, Pool
 from convc.tuning.competing import compete, right_ones
 from convc.tuning.cuda.folder import Candidates
 from convc.tuning.findings import RUNNING, SINCE, Failed, Finding
@@ -69,7 +70,7 @@ class Bench:
 
     def __init__(self, candidates: Candidates, number: int, driver: Driver, beat: Beat) -> None:
         self._candidates, self._kernel = candidates, candidates.kernels[number]
-        self._driver, self._context, self._beat = driver, Context(driver), beat
+        self._driver, self._pool, self._beat = driver, Pool(driver), beat
         arrays = candidates.operands(number)
         weights = [i for i, operand in enumerate(self._kernel["operands"]) if operand["weight"]]
         self._inputs = [array for i, array in enumerate(arrays) if i not in weights]
@@ -169,15 +170,15 @@ class Bench:
         return {"kernel": str(candidate), "places": places}
 
     def _placed(self, image: np.ndarray) -> DeviceArray:
-        memory = Allocation(self._context, image.nbytes)
-        placed = DeviceArray(memory.address, image.shape, image.dtype, memory, self._context)
+        memory = Allocation(self._pool, image.nbytes, self._pool.context.stream)
+        placed = DeviceArray(memory.address, image.shape, image.dtype, memory)
         self._upload(image, placed)
         return placed
 
     def _upload(self, image: np.ndarray, memory: DeviceArray) -> None:
-        self._context.enter()
-        self._context.upload(memory.address, image.ctypes.data, image.nbytes)
-        self._context.synchronise()
+        self._pool.context.enter()
+        self._pool.context.stream.upload(memory.address, image.ctypes.data, image.nbytes)
+        self._pool.context.stream.synchronise()
 
 
 def _joined(arrays: Mapping[int, np.ndarray]) -> tuple[np.ndarray, dict[int, int]]:

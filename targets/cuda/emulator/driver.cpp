@@ -1,5 +1,5 @@
 // A libcuda.so.1 whose device is this process: the entry points of the driver API that a run-time of kernels and graphs
-// needs. A kernel that fails is reported by the next call that synchronises, and by all that follow it, until the primary
+// needs. A kernel that fails is reported by the call that waits for it, and by all that follow it, until the primary
 // context is reset.
 #include "driver.h"
 
@@ -218,6 +218,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
     case 97: *value = SHARED_MEMORY_OPT_IN; break;
     case 106: *value = 32; break;                         // blocks of a multiprocessor
     case 111: *value = int(RESERVED); break;              // shared memory that the system keeps
+    case 115: *value = 1; break;                          // pools of memory
     case 120: case 127: *value = capability() >= 90; break;  // clusters, tensor maps
     default: *value = 0;
     }
@@ -279,7 +280,7 @@ int cuCtxGetDevice(int *device) {
 
 int cuCtxSynchronize() {
     READY_AND_FREE;
-    return SUCCESS;
+    return finish_all();
 }
 
 // Modules and functions

@@ -41,9 +41,13 @@ int say(int result, std::string message);
 // What a call may answer before it does anything; and one that a capture in progress does not allow.
 int ready();
 int ready_and_free();
-// Do the work, or record it where the stream is captured.
+// Give the work to the stream, or record it where the stream is captured.
 int enqueue(void *stream, Work work);
-// Whether streams are captured; spoil their captures.
+bool captured(void *stream);
+// Do what a stream was given, or all streams; the result of a kernel that failed.
+int finish(void *stream);
+int finish_all();
+// Whether streams are captured in a way that forbids this thread some calls; spoil their captures.
 bool capturing();
 void spoil_captures();
 void forget_streams();

@@ -14,6 +14,7 @@
     X(INVALID_HANDLE, 400, "invalid resource handle")                                 \
     X(ILLEGAL_STATE, 401, "the operation cannot be performed in the present state")   \
     X(NOT_FOUND, 500, "named symbol not found")                                       \
+    X(NOT_READY, 600, "device not ready")                                             \
     X(ILLEGAL_ADDRESS, 700, "an illegal memory access was encountered")               \
     X(LAUNCH_TIMEOUT, 702, "the launch timed out and was terminated")                 \
     X(ILLEGAL_INSTRUCTION, 715, "an illegal instruction was encountered")             \
@@ -25,6 +26,7 @@
     X(STREAM_CAPTURE_INVALIDATED, 901, "operation failed due to a previous error during capture") \
     X(STREAM_CAPTURE_MERGE, 902, "operation would result in a merge of separate capture sequences") \
     X(STREAM_CAPTURE_UNMATCHED, 903, "capture was not ended in the same stream as it began") \
+    X(STREAM_CAPTURE_ISOLATION, 905, "dependency created on uncaptured work in another stream") \
     X(STREAM_CAPTURE_IMPLICIT, 906, "operation would make the legacy stream depend on a capturing stream") \
     X(CAPTURED_EVENT, 907, "operation not permitted on an event last recorded in a capturing stream") \
     X(INVALID_CLUSTER_SIZE, 912, "misconfigured cluster")

@@ -1,48 +1,132 @@
-// Streams, events and graphs. Work is done when it is issued, in the order of issue, so streams do not overlap; while a
-// stream is captured it is recorded instead, and done when its graph is launched.
-#include <chrono>
-#include <vector>
+// Streams and events. Nothing is done before somebody waits for it, and then only that and what it must follow: what is
+// not ordered comes late. With CONVC_EMULATED_ORDER=mixed all streams go on meanwhile, a piece of each in turn. While a
+// stream is captured its work is recorded instead.
+#include "streams.h"
 
-#include "driver.h"
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
 
 using namespace convc_emulated;
 
-namespace {
-
-struct Graph {
-    std::vector<Work> work;
-    bool broken = false;  // something that cannot be captured was asked for
-};
-
-struct Stream {
-    std::shared_ptr<Graph> capture;
-    bool origin = false;  // of the capture
-};
-
-struct Event {
-    std::shared_ptr<Graph> capture;
-    bool recorded = false;
-    std::chrono::steady_clock::time_point time;
-};
+namespace convc_emulated {
 
 Objects<Stream> streams;
-Objects<Event> events;
-std::map<void *, std::shared_ptr<Graph>> graphs, executables;
 Stream null_stream;
 
-// 0, 1 and 2 name the stream of the context.
-Stream *stream_of(void *handle) {
-    return reinterpret_cast<std::uintptr_t>(handle) <= 2 ? &null_stream : lookup(streams, handle);
+}  // namespace convc_emulated
+
+namespace {
+
+constexpr unsigned NON_BLOCKING = 1, NO_TIMING = 2;
+
+struct Event {
+    bool timed;
+    std::shared_ptr<Piece> piece;  // what it was recorded after; null: it never was
+    std::shared_ptr<Graph> capture;
+};
+
+Objects<Event> events;
+std::map<std::thread::id, Stream> thread_streams;
+std::vector<std::unique_ptr<Stream>> destroyed;  // they do what they were given nevertheless
+
+std::vector<Stream *> all_streams() {
+    std::vector<Stream *> result = {&null_stream};
+    for (auto &[id, stream] : thread_streams) result.push_back(&stream);
+    for (auto &[handle, stream] : streams) result.push_back(stream.get());
+    for (auto &stream : destroyed) result.push_back(stream.get());
+    return result;
+}
+
+void run(Piece &piece) {
+    if (piece.work) piece.work();
+    piece.work = nullptr, piece.after.clear();
+    piece.done = true, piece.time = std::chrono::steady_clock::now();
+}
+
+bool can_run(const Piece &piece) {
+    return std::all_of(piece.after.begin(), piece.after.end(), [](auto &each) { return each->done; });
+}
+
+void drop_done(Stream &stream) {
+    while (!stream.pieces.empty() && stream.pieces.front()->done) stream.pieces.pop_front();
+}
+
+void forget(Stream &stream) {
+    for (auto &piece : stream.pieces) piece->after.clear();
+    stream.pieces.clear(), stream.last = nullptr;
+}
+
+void finish_stream(Stream &stream) {
+    if (stream.last) finish(stream.last);
 }
 
 }  // namespace
 
 namespace convc_emulated {
 
+Stream *stream_of(void *handle) {
+    auto number = reinterpret_cast<std::uintptr_t>(handle);
+    if (number < 2) return &null_stream;
+    return number == 2 ? &thread_streams[std::this_thread::get_id()] : lookup(streams, handle);
+}
+
+void give(Stream &stream, Work work, std::shared_ptr<Piece> after) {
+    auto piece = std::make_shared<Piece>();
+    piece->work = std::move(work);
+    auto follow = [&](const std::shared_ptr<Piece> &before) {
+        if (before && !before->done) piece->after.push_back(before);
+    };
+    follow(stream.last), follow(after);
+    if (&stream == &null_stream) {
+        for (Stream *other : all_streams())
+            if (other->blocking) follow(other->last);
+    } else if (stream.blocking) {
+        follow(null_stream.last);
+    }
+    drop_done(stream);
+    stream.pieces.push_back(stream.last = piece);
+}
+
+void finish(const std::shared_ptr<Piece> &wanted) {
+    const char *order = std::getenv("CONVC_EMULATED_ORDER");
+    if (order && !std::strcmp(order, "mixed")) {
+        while (!wanted->done)
+            for (Stream *stream : all_streams()) {
+                drop_done(*stream);
+                if (!stream->pieces.empty() && can_run(*stream->pieces.front())) run(*stream->pieces.front());
+            }
+        return;
+    }
+    std::vector<std::shared_ptr<Piece>> path = {wanted};
+    while (!path.empty()) {
+        std::shared_ptr<Piece> piece = path.back();
+        auto before = std::find_if(piece->after.begin(), piece->after.end(), [](auto &each) { return !each->done; });
+        if (before != piece->after.end()) {
+            path.push_back(*before);
+            continue;
+        }
+        if (!piece->done) run(*piece);
+        path.pop_back();
+    }
+}
+
+int finish(void *handle) {
+    if (Stream *stream = stream_of(handle)) finish_stream(*stream);
+    return sticky;
+}
+
+int finish_all() {
+    for (Stream *stream : all_streams()) finish_stream(*stream);
+    destroyed.clear();
+    return sticky;
+}
+
 bool capturing() {
-    for (auto &[handle, stream] : streams)
-        if (stream->capture) return true;
-    return false;
+    return std::any_of(streams.begin(), streams.end(), [](auto &each) {
+        const auto &capture = each.second->capture;
+        return capture && (capture->mode == 0 || (capture->mode == 1 && capture->thread == std::this_thread::get_id()));
+    });
 }
 
 void spoil_captures() {
@@ -50,7 +134,23 @@ void spoil_captures() {
         if (stream->capture) stream->capture->broken = true;
 }
 
-void forget_streams() { streams.clear(), events.clear(), graphs.clear(), executables.clear(); }
+bool captured(void *handle) {
+    Stream *stream = stream_of(handle);
+    return stream && stream->capture;
+}
+
+void forget_capture(const std::shared_ptr<Graph> &graph) {
+    for (auto &[key, each] : streams)
+        if (each->capture == graph) each->capture = nullptr;
+    for (auto &[key, each] : events)
+        if (each->capture == graph) each->capture = nullptr;
+}
+
+void forget_streams() {
+    for (Stream *stream : all_streams()) forget(*stream);
+    streams.clear(), events.clear(), thread_streams.clear(), destroyed.clear();
+    forget_graphs();
+}
 
 int enqueue(void *handle, Work work) {
     Stream *stream = stream_of(handle);
@@ -58,10 +158,12 @@ int enqueue(void *handle, Work work) {
     if (stream->capture) {
         if (stream->capture->broken) return STREAM_CAPTURE_INVALIDATED;
         stream->capture->work.push_back(std::move(work));
-    } else {
-        if (stream == &null_stream && capturing()) return STREAM_CAPTURE_IMPLICIT;
-        work();
+        return SUCCESS;
     }
+    if (stream == &null_stream)
+        for (auto &[key, each] : streams)
+            if (each->capture && each->blocking) return STREAM_CAPTURE_IMPLICIT;
+    give(*stream, std::move(work));
     return SUCCESS;
 }
 
@@ -70,41 +172,58 @@ int enqueue(void *handle, Work work) {
 #pragma GCC visibility push(default)
 extern "C" {
 
-// Streams and events
-
-int cuStreamCreate(void **result, unsigned) {
+int cuStreamCreate(void **result, unsigned flags) {
     READY;
-    *result = keep(streams, std::make_unique<Stream>());
+    auto stream = std::make_unique<Stream>();
+    stream->blocking = !(flags & NON_BLOCKING);
+    *result = keep(streams, std::move(stream));
     return SUCCESS;
 }
 
 int cuStreamDestroy_v2(void *handle) {
     LOCKED;
-    return streams.erase(handle) ? SUCCESS : INVALID_HANDLE;
+    auto found = streams.find(handle);
+    if (found == streams.end()) return INVALID_HANDLE;
+    destroyed.push_back(std::move(found->second));
+    streams.erase(found);
+    return SUCCESS;
 }
 
 int cuStreamSynchronize(void *handle) {
     READY;
     Stream *stream = stream_of(handle);
     if (!stream) return INVALID_HANDLE;
-    return stream->capture ? ready_and_free() : SUCCESS;
+    return stream->capture ? ready_and_free() : finish(handle);
 }
 
-int cuStreamQuery(void *handle) { return cuStreamSynchronize(handle); }
+int cuStreamQuery(void *handle) {
+    READY;
+    Stream *stream = stream_of(handle);
+    if (!stream) return INVALID_HANDLE;
+    if (stream->capture) return ready_and_free();
+    return !stream->last || stream->last->done ? SUCCESS : NOT_READY;
+}
 
 int cuStreamWaitEvent(void *handle, void *what, unsigned) {
     READY;
     Stream *stream = stream_of(handle);
     Event *event = lookup(events, what);
     if (!stream || !event) return INVALID_HANDLE;
-    // Work waits in order of issue as it is; a stream that waits for captured work is captured from there on.
-    if (event->capture && !stream->capture) stream->capture = event->capture;
-    return event->capture == stream->capture || !event->capture ? SUCCESS : STREAM_CAPTURE_MERGE;
+    if (event->capture) {  // a stream that waits for captured work is captured from there on
+        if (!stream->capture) stream->capture = event->capture;
+        return event->capture == stream->capture ? SUCCESS : STREAM_CAPTURE_MERGE;
+    }
+    if (!event->piece) return SUCCESS;
+    if (stream->capture) return STREAM_CAPTURE_ISOLATION;
+    give(*stream, nullptr, event->piece);
+    return SUCCESS;
 }
 
-int cuEventCreate(void **result, unsigned) {
+int cuEventCreate(void **result, unsigned flags) {
     READY;
-    *result = keep(events, std::make_unique<Event>());
+    auto event = std::make_unique<Event>();
+    event->timed = !(flags & NO_TIMING);
+    *result = keep(events, std::move(event));
     return SUCCESS;
 }
 
@@ -119,8 +238,10 @@ int cuEventRecord(void *handle, void *on) {
     Stream *stream = stream_of(on);
     if (!event || !stream) return INVALID_HANDLE;
     event->capture = stream->capture;
-    event->recorded = true;
-    event->time = std::chrono::steady_clock::now();
+    event->piece = nullptr;
+    if (stream->capture) return SUCCESS;
+    give(*stream, nullptr);
+    event->piece = stream->last;
     return SUCCESS;
 }
 
@@ -128,92 +249,30 @@ int cuEventSynchronize(void *handle) {
     READY;
     Event *event = lookup(events, handle);
     if (!event) return INVALID_HANDLE;
-    return event->capture ? CAPTURED_EVENT : SUCCESS;
+    if (event->capture) return CAPTURED_EVENT;
+    if (event->piece) finish(event->piece);
+    return sticky;
 }
 
-int cuEventQuery(void *handle) { return cuEventSynchronize(handle); }
+int cuEventQuery(void *handle) {
+    READY;
+    Event *event = lookup(events, handle);
+    if (!event) return INVALID_HANDLE;
+    if (event->capture) return CAPTURED_EVENT;
+    return !event->piece || event->piece->done ? SUCCESS : NOT_READY;
+}
 
 int cuEventElapsedTime(float *milliseconds, void *from, void *to) {
     READY;
     Event *first = lookup(events, from), *last = lookup(events, to);
-    if (!first || !last || !first->recorded || !last->recorded) return INVALID_HANDLE;
-    *milliseconds = std::chrono::duration<float, std::milli>(last->time - first->time).count();
+    if (!first || !last || !first->timed || !last->timed || !first->piece || !last->piece) return INVALID_HANDLE;
+    if (!first->piece->done || !last->piece->done) return NOT_READY;
+    *milliseconds = std::chrono::duration<float, std::milli>(last->piece->time - first->piece->time).count();
     return SUCCESS;
 }
 
 int cuEventElapsedTime_v2(float *milliseconds, void *from, void *to) {
     return cuEventElapsedTime(milliseconds, from, to);
-}
-
-// Graphs
-
-int cuStreamBeginCapture_v2(void *handle, int) {
-    READY;
-    Stream *stream = stream_of(handle);
-    if (!stream) return INVALID_HANDLE;
-    if (stream == &null_stream) return STREAM_CAPTURE_UNSUPPORTED;
-    if (stream->capture) return ILLEGAL_STATE;
-    stream->capture = std::make_shared<Graph>();
-    stream->origin = true;
-    return SUCCESS;
-}
-
-int cuStreamIsCapturing(void *handle, int *status) {
-    READY;
-    Stream *stream = stream_of(handle);
-    if (!stream) return INVALID_HANDLE;
-    *status = !stream->capture ? 0 : stream->capture->broken ? 2 : 1;
-    return SUCCESS;
-}
-
-int cuStreamEndCapture(void *handle, void **result) {
-    READY;
-    *result = nullptr;
-    Stream *stream = stream_of(handle);
-    if (!stream) return INVALID_HANDLE;
-    if (!stream->capture) return ILLEGAL_STATE;
-    if (!stream->origin) return STREAM_CAPTURE_UNMATCHED;
-    std::shared_ptr<Graph> graph = stream->capture;
-    stream->origin = false;
-    for (auto &[key, each] : streams)
-        if (each->capture == graph) each->capture = nullptr;
-    for (auto &[key, each] : events)
-        if (each->capture == graph) each->capture = nullptr;
-    if (graph->broken) return STREAM_CAPTURE_INVALIDATED;
-    *result = graph.get();
-    graphs[graph.get()] = graph;
-    return SUCCESS;
-}
-
-int cuGraphInstantiateWithFlags(void **result, void *handle, unsigned long long) {
-    READY;
-    auto found = graphs.find(handle);
-    if (found == graphs.end()) return INVALID_HANDLE;
-    auto executable = std::make_shared<Graph>(*found->second);
-    *result = executable.get();
-    executables[executable.get()] = executable;
-    return SUCCESS;
-}
-
-int cuGraphLaunch(void *handle, void *stream) {
-    READY;
-    auto found = executables.find(handle);
-    if (found == executables.end()) return INVALID_HANDLE;
-    return enqueue(stream, [graph = found->second] {
-        for (const Work &work : graph->work) work();
-    });
-}
-
-int cuGraphUpload(void *handle, void *) { return executables.count(handle) ? SUCCESS : INVALID_HANDLE; }
-
-int cuGraphExecDestroy(void *handle) {
-    LOCKED;
-    return executables.erase(handle) ? SUCCESS : INVALID_HANDLE;
-}
-
-int cuGraphDestroy(void *handle) {
-    LOCKED;
-    return graphs.erase(handle) ? SUCCESS : INVALID_HANDLE;
 }
 
 }  // extern "C"

@@ -1,0 +1,132 @@
+"""Choose the algorithm of each convolution on a GPU: direct, or Winograd's with its weight transformed at compile time.
+
+    kernel(x, w) { conv 3x3 }  =>  kernel(x, G w G^T) { winograd_conv }
+
+Legal for 3 x 3 windows at stride 1 without dilation and groups, in NCHW4c and float32; the error stays near that of
+direct convolution (`convc.ir.winograd`). Pays where multiply-adds of float32 bound the direct one, not tensor cores,
+and what transformed tiles move through memory is less than what is saved: a roofline of both says so, with a margin.
+Runs between `assign-layouts` and `prepack-weights`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.passes import ModulePass
+
+from convc.ir.attributes import element_type, layout_of, shape_of, tensor
+from convc.ir.data import RelayoutOp, WeightOp
+from convc.ir.dialect import CompilerContext
+from convc.ir.kernel import KernelOp
+from convc.ir.layout import channel_block, chunked_winograd_weight
+from convc.ir.text import main_function
+from convc.ir.windows import ConvOp, WinogradConvOp
+from convc.ir.winograd import POINTS, transformed_weight
+from convc.passes.rewriting import parent_of, set_type
+from convc.targets.cuda.conv import Geometry as DirectGeometry
+from convc.targets.cuda.target import CudaTarget, parse_cuda
+from convc.targets.cuda.tiling import Problem, modelled_cycles
+from convc.targets.cuda.winograd import Geometry
+from convc.targets.epilogues import pointwise_epilogue
+
+_MARGIN = 0.75
+"""How much of the direct convolution's time Winograd's may take by the model."""
+_LAUNCH = 3000
+"""Cycles of a launch in a graph, from the last one's end."""
+_L2_RATE = 2
+"""What the second cache gives, in bytes that memory does: vendor's figures and measurements lie at 2 to 3."""
+
+
+@dataclass(frozen=True)
+class ChooseGpuAlgorithms(ModulePass):
+    """`target`: a GPU, as `--target` takes it."""
+
+    name = "choose-gpu-algorithms"
+    target: str = "cuda"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        assert isinstance(ctx, CompilerContext)
+        target = parse_cuda(self.target)
+        transformed: dict[tuple[str, int], str] = {}
+        for kernel in [inner for inner in main_function(op).body.block.ops if isinstance(inner, KernelOp)]:
+            if (found := convertible(kernel, target)) and (m := fastest(kernel, target)):
+                _rewrite(kernel, *found, m, ctx, transformed)
+
+
+def convertible(kernel: KernelOp, target: CudaTarget) -> tuple[ConvOp, WeightOp] | None:
+    """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel, and where tensor
+    cores may multiply."""
+    op = kernel.anchor
+    if target.tf32 or not isinstance(op, ConvOp) or not {op.x, op.w} <= set(kernel.block.args):
+        return None
+    fits = (
+        shape_of(op.w)[2:] == (3, 3)
+        and op.group.value.data == 1
+        and set(op.strides.get_values()) | set(op.dilations.get_values()) == {1}
+        and element_type(op.x) == f32
+        and channel_block(layout_of(op.x)) == channel_block(layout_of(op.result)) == target.lanes()
+        and pointwise_epilogue(kernel)
+    )
+    source = kernel.operands[kernel.block.args.index(op.w)].owner
+    source = source.x.owner if isinstance(source, RelayoutOp) else source
+    return (op, source) if fits and isinstance(source, WeightOp) else None
+
+
+def fastest(kernel: KernelOp, target: CudaTarget) -> int:
+    """The m of the fastest F(m x m, 3 x 3) by the model; 0 where direct convolution is about as fast."""
+    op = kernel.anchor
+    assert isinstance(op, ConvOp)
+    times = {m: winograd_cycles(op, m, target) for m in POINTS}
+    best = min(times, key=times.__getitem__)
+    return best if times[best] < _MARGIN * direct_cycles(kernel, target) else 0
+
+
+def direct_cycles(kernel: KernelOp, target: CudaTarget) -> float:
+    """The time of a direct convolution: its products, or reading the weight and the input and writing the result."""
+    conv = DirectGeometry(kernel)
+    problem = Problem(conv.rows, conv.outputs, conv.group, conv.inputs * conv.taps, conv.dtype)
+    moved = 4 * sum(map(prod, (shape_of(conv.op.w), shape_of(conv.op.x), shape_of(conv.op.result))))
+    return max(modelled_cycles(problem, target), _moving(moved, target))
+
+
+def winograd_cycles(op: ConvOp, m: int, target: CudaTarget) -> float:
+    """The time of the three launches of F(m x m, 3 x 3): the transforms move what they read and write, and so do the
+    products unless multiplying takes longer. What the next launch reads lies in the second cache if all of it fits."""
+    g = Geometry.of(op, m)
+    x, y = (4 * prod(shape_of(value)) for value in (op.x, op.result))
+    v, products = (4 * g.places * g.tiles * channels for channels in (g.inputs, g.outputs))
+    weight = 4 * g.places * g.inputs * g.outputs
+    cached = v + products <= target.l2_bytes // 2
+    between = _moving(v + products, target) / (_L2_RATE if cached else 1)
+    multiplied = max(modelled_cycles(g.problem, target), between + _moving(weight, target))
+    return _moving(x + y, target) + between + multiplied + 2 * _LAUNCH
+
+
+def _moving(nbytes: int, target: CudaTarget) -> float:
+    """Cycles of moving so many bytes from or to memory."""
+    return nbytes * target.clock / target.bandwidth
+
+
+def _rewrite(
+    kernel: KernelOp,
+    op: ConvOp,
+    weight: WeightOp,
+    m: int,
+    context: CompilerContext,
+    transformed: dict[tuple[str, int], str],
+) -> None:
+    if (key := (weight.key, m)) not in transformed:
+        array = transformed_weight(context.weights[weight.key], m)
+        transformed[key] = context.weights.add(array, f"{weight.key}.winograd{m}")
+    source = WeightOp(transformed[key], tensor(f32, context.weights[transformed[key]].shape))
+    packed = RelayoutOp(source.result, chunked_winograd_weight(channel_block(layout_of(op.x))))
+    parent_of(kernel).insert_ops_before([source, packed], kernel)
+    kernel.operands[kernel.block.args.index(op.w)] = packed.result
+    set_type(op.w, packed.result.type)
+    changed = WinogradConvOp(op.x, op.w, op.bias, m=m, pads=op.pads.get_values(), result=op.result.type)
+    kernel.block.insert_op_before(changed, op)
+    op.result.replace_all_uses_with(changed.result)
+    kernel.block.erase_op(op)
