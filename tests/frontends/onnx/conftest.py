@@ -117,8 +117,8 @@ def make_case(
 @pytest.fixture(scope="session")
 def agrees():
     """`agrees(op_type, operands, **attributes)`: the import of one node computes what onnxruntime does, with inputs
-    and with weights in their place. `expected` gives the results that onnxruntime does not compute; `dtype`: as in
-    `run_imported`."""
+    and with weights in their place. `expected` gives the results that onnxruntime does not compute; `held_in` is the
+    `dtype` of `run_imported`."""
 
     def check(
         op_type: str,
@@ -129,7 +129,7 @@ def agrees():
         domain: str = "",
         tolerance: float = 1e-5,
         expected: Sequence[np.ndarray] | None = None,
-        dtype: type[np.floating] | None = np.float64,
+        held_in: type[np.floating] | None = np.float64,
         **attributes: Any,
     ) -> None:
         computed, known, feeds = make_case(op_type, operands, outputs, opset, domain, attributes)
@@ -138,7 +138,7 @@ def agrees():
         else:
             want = {f"out{i}": array for i, array in enumerate(expected)}
         for model, given in ((computed, feeds), (known, {})):
-            got = run_imported(model, given, dtype)
+            got = run_imported(model, given, held_in)
             assert list(got) == list(want)
             for name, array in want.items():
                 assert_close(got[name], array, tolerance)

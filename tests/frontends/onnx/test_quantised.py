@@ -10,7 +10,7 @@ TYPES = [np.uint8, np.int8]
 
 @pytest.fixture(name="check")
 def _check(agrees):
-    return partial(agrees, domain="com.microsoft", dtype=None)
+    return partial(agrees, domain="com.microsoft", held_in=None)
 
 
 def numbers(dtype):
