@@ -11,6 +11,7 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from convc.frontends.onnx.convolution import window_pads, window_steps
+from convc.frontends.onnx.gathering import take
 from convc.frontends.onnx.registry import Node, converter
 from convc.frontends.onnx.slicing import taken
 from convc.ir import shapes
@@ -25,16 +26,55 @@ from convc.ir.windows import ConvOp
 @converter("RoiAlign")
 def convert_roi_align(node: Node) -> SSAValue:
     """Bins of each region, of `sampling_ratio` samples along either axis: their mean, or the largest of all pixels
-    around them times their weights. What is farther than one element outside of the image counts as 0."""
+    around them times their weights. What is farther than one element outside of the image counts as 0.
+
+    A ratio of 0 is a sample a pixel, rounded up: regions, constant then, are computed by their numbers of samples.
+    """
     ratio, mode = node.attribute("sampling_ratio", 0), node.attribute("mode", "avg")
-    if ratio < 1:
-        raise ValueError("expected a sampling_ratio of at least 1: by 0 the number of samples follows from the regions")
+    if ratio < 0:
+        raise ValueError(f"expected a sampling_ratio of at least 0, got {ratio}")
     if mode not in ("avg", "max"):
         raise ValueError(f"expected mode to be avg or max, got {mode}")
-    channels, *sizes = node.shape(0)[1:]
-    count = node.shape(1)[0]
     bins = [node.attribute("output_height", 1), node.attribute("output_width", 1)]
-    at = [_places(node, axis, bins[axis] * ratio) for axis in range(2)]
+    if ratio:
+        return _pooled(node, node.value(1), node.value(2), bins, [ratio, ratio])
+    rois = node.constant(1, "regions at a sampling_ratio of 0")
+    numbers = _numbers(node, rois, bins)
+    parts, order = [], []
+    for counts in np.unique(numbers, axis=0):
+        members = np.flatnonzero((numbers == counts).all(1))
+        order.append(members)
+        if counts.all():
+            images = take(node, node.value(2), members, 0)
+            parts.append(_pooled(node, node.weight(rois[members], "regions"), images, bins, counts.tolist()))
+        else:  # without samples their sum is 0
+            zero = node.scalar(0, node.value(0))
+            parts.append(node.emit(BroadcastOp(zero, [members.size, node.shape(0)[1], *bins])))
+    y = node.emit(ConcatOp(parts, 0)) if len(parts) > 1 else parts[0]
+    return take(node, y, np.argsort(np.concatenate(order)), 0)
+
+
+def _half(node: Node) -> bool:
+    return bool(
+        node.attribute("coordinate_transformation_mode", "half_pixel" if node.opset >= 16 else "") == "half_pixel"
+    )
+
+
+def _numbers(node: Node, rois: np.ndarray, bins: Sequence[int]) -> np.ndarray:
+    """The samples of a bin of each region along y and x: `[K, 2]`, 0 for a region of no size."""
+    half = _half(node)
+    corners = rois * rois.dtype.type(node.attribute("spatial_scale", 1.0)) - rois.dtype.type(0.5 if half else 0)
+    lengths = corners[:, [3, 2]] - corners[:, [1, 0]]
+    lengths = np.maximum(lengths, 0 if half else 1)
+    return np.ceil(lengths / np.array(bins, rois.dtype)).astype(np.int64)
+
+
+def _pooled(node: Node, rois: SSAValue, images: SSAValue, bins: Sequence[int], samples: Sequence[int]) -> SSAValue:
+    """Regions `[K, 4]` of images `[K]` by bins of so many samples along y and x: `[K, C, *bins]`."""
+    mode = node.attribute("mode", "avg")
+    channels, *sizes = node.shape(0)[1:]
+    count = shape_of(rois)[0]
+    at = [_places(node, rois, axis, bins[axis] * samples[axis]) for axis in range(2)]
     inside = reduce(
         lambda a, b: node.apply(Fn.AND, a, b),
         (
@@ -45,26 +85,24 @@ def convert_roi_align(node: Node) -> SSAValue:
     )
     at = [node.apply(Fn.CLIP, place, min=0.0, max=size - 1.0) for place, size in zip(at, sizes, strict=True)]
     if mode == "avg":
-        samples = _sampled(node, at, "linear")
+        values = _sampled(node, images, at, "linear")
     else:
         corners = [_corners(node, place, size) for place, size in zip(at, sizes, strict=True)]
         weighted = (
-            node.apply(Fn.MUL, _sampled(node, [y, x], "nearest"), node.apply(Fn.MUL, a, b))
+            node.apply(Fn.MUL, _sampled(node, images, [y, x], "nearest"), node.apply(Fn.MUL, a, b))
             for (y, a), (x, b) in product(*corners)
         )
-        samples = reduce(lambda a, b: node.apply(Fn.MAX, a, b), weighted)
-    samples = node.apply(Fn.WHERE, inside, samples, node.scalar(0, samples))
-    samples = node.reshape(samples, [channels, count, bins[0], ratio, bins[1], ratio])
-    y = node.reduce(ReduceKind.MEAN if mode == "avg" else ReduceKind.MAX, samples, [3, 5])
+        values = reduce(lambda a, b: node.apply(Fn.MAX, a, b), weighted)
+    values = node.apply(Fn.WHERE, inside, values, node.scalar(0, values))
+    values = node.reshape(values, [channels, count, bins[0], samples[0], bins[1], samples[1]])
+    y = node.reduce(ReduceKind.MEAN if mode == "avg" else ReduceKind.MAX, values, [3, 5])
     return node.transpose(node.reshape(y, [channels, count, *bins]), [1, 0, 2, 3])
 
 
-def _places(node: Node, axis: int, samples: int) -> SSAValue:
+def _places(node: Node, rois: SSAValue, axis: int, samples: int) -> SSAValue:
     """The coordinates of the samples of each region along y (0) or x (1): `[K, samples, 1]` or `[K, 1, samples]`."""
-    rois = node.value(1)
     rois = node.apply(Fn.MUL, rois, node.scalar(node.attribute("spatial_scale", 1.0), rois))
-    half = node.attribute("coordinate_transformation_mode", "half_pixel" if node.opset >= 16 else "") == "half_pixel"
-    if half:
+    if half := _half(node):
         rois = node.apply(Fn.SUB, rois, node.scalar(0.5, rois))
     start, end = (taken(node, rois, 1, column, 1) for column in (1 - axis, 3 - axis))
     length = node.apply(Fn.SUB, end, start)
@@ -72,7 +110,7 @@ def _places(node: Node, axis: int, samples: int) -> SSAValue:
         length = node.apply(Fn.MAX, length, node.scalar(1, length))
     steps = ((np.arange(samples) + 0.5) / samples).astype(node.dtype(1))
     at = node.apply(Fn.ADD, start, node.apply(Fn.MUL, length, node.weight(steps, f"steps{axis}")))
-    return node.reshape(at, [node.shape(1)[0], *((1, samples) if axis else (samples, 1))])
+    return node.reshape(at, [shape_of(rois)[0], *((1, samples) if axis else (samples, 1))])
 
 
 def _corners(node: Node, at: SSAValue, size: int) -> list[tuple[SSAValue, SSAValue]]:
@@ -83,15 +121,14 @@ def _corners(node: Node, at: SSAValue, size: int) -> list[tuple[SSAValue, SSAVal
     return [(low, node.apply(Fn.SUB, node.scalar(1, rest), rest)), (high, rest)]
 
 
-def _sampled(node: Node, at: Sequence[SSAValue], mode: str) -> SSAValue:
+def _sampled(node: Node, images: SSAValue, at: Sequence[SSAValue], mode: str) -> SSAValue:
     """The images `[N, C, H, W]` of all regions at y `[K, A, 1]` and x `[K, 1, B]`: `[C, K, A, B]`. A batch is one
     volume, so that the image of a region is a coordinate like the others."""
     batch, channels, *sizes = node.shape(0)
     whole = [shape_of(at[0])[0], shape_of(at[0])[1], shape_of(at[1])[2]]
     axes, x = list(at[::-1]), node.value(0)
     if batch > 1:
-        images = node.cast(node.value(2), element_type(at[0]))
-        axes.append(node.reshape(images, [whole[0], 1, 1]))
+        axes.append(node.reshape(node.cast(images, element_type(at[0])), [whole[0], 1, 1]))
         x = node.transpose(x, [1, 0, 2, 3])
     flat = whole if batch > 1 else [whole[0] * whole[1], whole[2]]
     columns = [node.reshape(node.emit(BroadcastOp(axis, whole)), [1, *flat, 1]) for axis in axes]

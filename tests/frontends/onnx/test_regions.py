@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from onnx import helper
 
 # x1, y1, x2, y2: inside, across the border, far outside, of no size
 REGIONS = np.array([[1, 2, 9, 7], [-3, -2, 4, 5], [30, 30, 40, 40], [5, 5, 5, 5], [0, 0, 15, 11]], np.float32)
@@ -21,12 +22,21 @@ def test_roi_align_of_opset_10(agrees, live):
     agrees("RoiAlign", [(2, 3, 12, 16), live(REGIONS), np.array([0, 1, 1, 0, 0])], opset=10, **ALIGNED)
 
 
-def test_samples_whose_number_depends_on_the_regions_are_refused(refusal, model_of):
-    from onnx import helper
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("coordinates", ["half_pixel", "output_half_pixel"])
+def test_samples_whose_number_follows_from_constant_regions(agrees, live, mode, coordinates):
+    attributes = {"mode": mode, "coordinate_transformation_mode": coordinates, "spatial_scale": 0.75}
+    regions = np.concatenate([REGIONS, [[9, 7, 1, 2], [2, 3, 10, 8]]]).astype(np.float32)  # one the wrong way round
+    operands = [(2, 3, 12, 16), regions, live(np.array([0, 1, 0, 1, 0, 1, 1]))]
+    agrees("RoiAlign", operands, opset=16, output_height=3, output_width=2, **attributes)
+    agrees("RoiAlign", [(1, 2, 7, 5), regions[3:4], np.array([0])], opset=16, output_height=2, **attributes)
 
+
+def test_samples_whose_number_follows_from_computed_regions_are_refused(refusal, model_of):
     node = helper.make_node("RoiAlign", ["x", "rois", "images"], ["y"], output_height=2, output_width=2)
     inputs = {"x": (1, 2, 8, 8), "rois": (3, 4), "images": (np.int64, (3,))}
-    assert "the number of samples follows from the regions" in refusal(model_of([node], inputs, ["y"], opset=16))
+    message = refusal(model_of([node], inputs, ["y"], opset=16))
+    assert "expected its regions at a sampling_ratio of 0 (input 1) to be constant" in message
 
 
 # x, weight, offset groups, attributes
