@@ -1,14 +1,20 @@
-"""Matrix products."""
+"""Matrix products and determinants."""
 
 from __future__ import annotations
+
+from itertools import combinations
 
 import numpy as np
 from xdsl.ir import SSAValue
 
 from convc.frontends.onnx.registry import Node, converter
+from convc.frontends.onnx.slicing import taken
 from convc.ir.attributes import shape_of
 from convc.ir.functions import Fn
 from convc.ir.neural import MatMulOp
+
+_LARGEST_DET = 4
+"""Rows of the largest matrix whose determinant is written out: 28 products; one of 5 rows has 75."""
 
 
 @converter("Gemm")
@@ -66,3 +72,30 @@ def matmul(node: Node, a: SSAValue, b: SSAValue, transpose_b: bool = False) -> S
     if column:
         del shape[-1]
     return node.reshape(y, shape)
+
+
+@converter("Det")
+def convert_det(node: Node) -> SSAValue:
+    """Determinants of matrices `[*, n, n]`: those of the last rows and some columns, expanded by one row more at a time
+    (Laplace)."""
+    *batch, n, columns = node.shape(0)
+    if n != columns or not 1 <= n <= _LARGEST_DET:
+        raise ValueError(f"expected square matrices of 1 to {_LARGEST_DET} rows, got shape {node.shape(0)}")
+    x, rank = node.value(0), len(batch)
+
+    def entry(row: int, column: int) -> SSAValue:
+        return node.reshape(taken(node, taken(node, x, rank, row, 1), rank + 1, column, 1), batch)
+
+    def expanded(row: int, chosen: tuple[int, ...]) -> SSAValue:
+        first, *rest = (
+            node.apply(Fn.MUL, entry(row, column), minors[chosen[:i] + chosen[i + 1 :]])
+            for i, column in enumerate(chosen)
+        )
+        for i, term in enumerate(rest):
+            first = node.apply(Fn.ADD if i % 2 else Fn.SUB, first, term)
+        return first
+
+    minors: dict[tuple[int, ...], SSAValue] = {(column,): entry(n - 1, column) for column in range(n)}
+    for row in reversed(range(n - 1)):
+        minors = {chosen: expanded(row, chosen) for chosen in combinations(range(n), n - row)}
+    return minors[tuple(range(n))]

@@ -1,7 +1,8 @@
-"""Matrix products and Einsum against onnxruntime."""
+"""Matrix products, determinants and Einsum against onnxruntime."""
 
 import numpy as np
 import pytest
+from onnx import helper
 
 GEMM = [
     ("plain", [(3, 4), (4, 5)], {}),
@@ -22,8 +23,6 @@ def test_gemm(agrees, opset, operands, attributes):
 
 
 def test_gemm_scales_its_weight_at_import(agrees, model_of, operations):
-    from onnx import helper
-
     w = np.random.default_rng(0).standard_normal((4, 5)).astype(np.float32)
     agrees("Gemm", [(3, 4), w], alpha=0.5)
     model = model_of([helper.make_node("Gemm", ["x", "w"], ["y"], alpha=0.5)], {"x": (3, 4)}, ["y"], weights={"w": w})
@@ -46,6 +45,20 @@ MATMULS = [
 @pytest.mark.parametrize("shapes", MATMULS, ids=str)
 def test_matmul(agrees, shapes):
     agrees("MatMul", shapes)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize("batch", [(), (7,), (3, 1, 2)], ids=str)
+def test_det(agrees, live, batch, n):
+    agrees("Det", [(*batch, n, n)], opset=22)
+    x = np.random.default_rng(1).standard_normal((*batch, n, n))
+    agrees("Det", [live(x)], opset=22, tolerance=1e-13, expected=[np.linalg.det(x)])
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 5), (2, 3)], ids=str)
+def test_determinants_that_are_not_written_out(refusal, model_of, shape):
+    model = model_of([helper.make_node("Det", ["x"], ["y"])], {"x": shape}, ["y"], opset=22)
+    assert f"expected square matrices of 1 to 4 rows, got shape {shape}" in refusal(model)
 
 
 EINSUMS = [

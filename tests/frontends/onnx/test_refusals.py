@@ -16,8 +16,8 @@ def test_unsupported_operators_are_named_all_at_once(refusal, model_of):
         node("GRU", "x", "w", "r", outputs=["states", "last"], name="memory"),
         node("NonZero", "states", outputs=["where"], name="there"),
         node("Relu", "states", outputs=["h"]),
-        node("Det", "h", outputs=["volumes"], name="det"),
-        node("Unique", "volumes", outputs=["once"], name="once"),
+        node("DFT", "h", outputs=["waves"], name="dft"),
+        node("Unique", "waves", outputs=["once"], name="once"),
         node("Mystery", "once", "x", domain="org.example", name="riddle"),
         node("GRU", "x", "w", "r", outputs=["again", ""], name=""),
     ]
@@ -25,7 +25,7 @@ def test_unsupported_operators_are_named_all_at_once(refusal, model_of):
     assert refusal(model_of(nodes, inputs, ["y"], domains={"org.example": 1})) == (
         "unsupported operators: GRU (2 nodes: memory, again: recurrent networks are out of scope); "
         "NonZero (node there: the shape of its result follows from computed values, and shapes are static); "
-        "Det (node det); "
+        "DFT (node dft); "
         "Unique (node once: the shape of its result follows from computed values, and shapes are static); "
         "org.example.Mystery (node riddle)"
     )
@@ -43,12 +43,12 @@ def test_operators_that_are_computed_at_import_are_no_obstacle(imported, model_o
 
 def test_what_depends_on_an_unsupported_operator_may_still_be_static(refusal, model_of):
     nodes = [
-        node("Det", "x", outputs=["volumes"], name="det"),
-        node("Shape", "volumes", outputs=["shape"]),
+        node("DFT", "x", outputs=["waves"], name="dft"),
+        node("Shape", "waves", outputs=["shape"]),
         node("NonZero", "shape"),
     ]
     model = model_of(nodes, {"x": IMAGE}, ["y"])
-    assert refusal(model) == "unsupported operators: Det (node det)"
+    assert refusal(model) == "unsupported operators: DFT (node dft)"
 
 
 def test_refusals_of_several_nodes_are_one_message(refusal, model_of):
