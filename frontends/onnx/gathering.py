@@ -29,7 +29,7 @@ def convert_gather(node: Node) -> SSAValue:
     axis = node.axis(0, len(shape))
     if indices is None:
         return node.emit(GatherOp(node.value(0), node.value(1), axis))
-    x = take(node, node.value(0), _wrapped(indices, shape[axis]), axis)
+    x = take(node, node.value(0), wrapped(indices, shape[axis]), axis)
     return node.reshape(x, [*shape[:axis], *indices.shape, *shape[axis + 1 :]])
 
 
@@ -38,11 +38,11 @@ def convert_compress(node: Node) -> Value:
     """The slices along an axis (or the elements, without one) where a constant condition holds."""
     shape, chosen = node.shape(0), np.flatnonzero(node.constant(1, "condition"))
     if node.attribute("axis") is None:
-        return _taken_rows(node, [prod(shape)], _wrapped(chosen, prod(shape)), [chosen.size])
+        return _taken_rows(node, [prod(shape)], wrapped(chosen, prod(shape)), [chosen.size])
     axis = node.axis(0, len(shape))
     if (known := node.known(0)) is not None:
-        return known.take(_wrapped(chosen, shape[axis]), axis)
-    return take(node, node.value(0), _wrapped(chosen, shape[axis]), axis)
+        return known.take(wrapped(chosen, shape[axis]), axis)
+    return take(node, node.value(0), wrapped(chosen, shape[axis]), axis)
 
 
 @converter("GatherElements")
@@ -66,7 +66,7 @@ def computed_positions(node: Node, shape: Sequence[int], indices: SSAValue, axis
     flat: SSAValue | None = None
     for i, size in enumerate(wanted):
         if i == axis:
-            place = _from_the_front(node, indices, shape[axis])
+            place = from_the_front(node, indices, shape[axis])
         else:
             place = node.weight(np.arange(size).reshape([-1 if i == j else 1 for j in range(len(wanted))]), f"axis{i}")
         stride = prod(shape[i + 1 :])
@@ -76,13 +76,13 @@ def computed_positions(node: Node, shape: Sequence[int], indices: SSAValue, axis
     return flat
 
 
-def _from_the_front(node: Node, indices: SSAValue, size: int) -> SSAValue:
+def from_the_front(node: Node, indices: SSAValue, size: int) -> SSAValue:
     """Computed indices along an axis of so many elements, as i64, counted from the front and inside of it: as part of a
     sum, what is outside would point elsewhere."""
     indices = node.cast(indices, i64)
     negative = node.apply(Fn.LESS, indices, node.scalar(0, indices))
-    wrapped = node.apply(Fn.ADD, indices, node.scalar(size, indices))
-    indices = node.apply(Fn.WHERE, negative, wrapped, indices)
+    counted = node.apply(Fn.ADD, indices, node.scalar(size, indices))
+    indices = node.apply(Fn.WHERE, negative, counted, indices)
     return node.apply(Fn.CLIP, indices, min=0.0, max=float(size - 1))
 
 
@@ -110,7 +110,7 @@ def computed_rows(node: Node, sizes: Sequence[int], indices: SSAValue, base: SSA
     tuples = shape_of(indices)
     for i, size in enumerate(sizes):
         column = node.reshape(taken(node, indices, len(tuples) - 1, i, 1), tuples[:-1])
-        column = _from_the_front(node, column, size)
+        column = from_the_front(node, column, size)
         stride = prod(sizes[i + 1 :])
         base = node.apply(Fn.ADD, base, node.apply(Fn.MUL, column, node.scalar(stride, column)))
     return base
@@ -123,7 +123,7 @@ def _taken_rows(node: Node, rows_shape: Sequence[int], rows: np.ndarray, shape: 
     return node.reshape(take(node, node.reshape(node.value(0), rows_shape), rows, 0), shape)
 
 
-def _wrapped(indices: np.ndarray, size: int) -> np.ndarray:
+def wrapped(indices: np.ndarray, size: int) -> np.ndarray:
     """Indices in [0, size), negative ones counted from the end."""
     flat = indices.astype(np.int64).reshape(-1)
     if flat.size and not (-size <= flat.min() and flat.max() < size):
@@ -135,7 +135,7 @@ def row_positions(sizes: Sequence[int], indices: np.ndarray) -> np.ndarray:
     """Index tuples along the last axis as positions in a row-major array of these sizes."""
     if indices.shape[-1] != len(sizes):
         raise ValueError(f"expected index tuples of at most {len(sizes)} positions, got {indices.shape[-1]}")
-    columns = [_wrapped(indices[..., i], size) for i, size in enumerate(sizes)]
+    columns = [wrapped(indices[..., i], size) for i, size in enumerate(sizes)]
     return np.ravel_multi_index(tuple(columns), tuple(sizes)).reshape(indices.shape[:-1])
 
 
@@ -143,7 +143,7 @@ def element_positions(shape: Sequence[int], indices: np.ndarray, axis: int) -> n
     """The flat positions that an index for every element of the result points to along an axis."""
     _check_elements(shape, indices.shape, axis)
     grid: list[np.ndarray] = list(np.indices(indices.shape, sparse=True))
-    grid[axis] = _wrapped(indices, shape[axis]).reshape(indices.shape)
+    grid[axis] = wrapped(indices, shape[axis]).reshape(indices.shape)
     return np.ravel_multi_index(tuple(np.broadcast_arrays(*grid)), tuple(shape)).reshape(-1)
 
 
@@ -220,9 +220,9 @@ def convert_one_hot(node: Node) -> SSAValue:
     if not 0 < depth <= _MAX_PLACES:
         raise ValueError(f"expected a depth in [1, {_MAX_PLACES}], got {depth}")
     indices = node.value(0)
-    wrapped = node.apply(Fn.ADD, indices, node.scalar(depth, indices))
+    counted = node.apply(Fn.ADD, indices, node.scalar(depth, indices))
     negative = node.apply(Fn.LESS, indices, node.scalar(0, indices))
-    indices = node.reshape(node.apply(Fn.WHERE, negative, wrapped, indices), [*shape[:axis], 1, *shape[axis:]])
+    indices = node.reshape(node.apply(Fn.WHERE, negative, counted, indices), [*shape[:axis], 1, *shape[axis:]])
     every = np.arange(depth).astype(to_numpy(node.element(0)))
     every = every.reshape([-1 if i == axis else 1 for i in range(len(shape) + 1)])
     hot = node.apply(Fn.EQUAL, indices, node.weight(every, "positions"))

@@ -14,13 +14,16 @@ from convc.frontends.onnx.gathering import (
     computed_positions,
     computed_rows,
     element_positions,
+    from_the_front,
     row_positions,
     take,
+    wrapped,
 )
-from convc.frontends.onnx.registry import Node, Value, converter
+from convc.frontends.onnx.registry import Node, Value, converter, static_shape
 from convc.ir.attributes import element_type, shape_of
 from convc.ir.data import BroadcastOp, ConcatOp
 from convc.ir.dtypes import to_numpy
+from convc.ir.functions import Fn
 from convc.ir.sampling import ScatterOp
 
 _MAX_PLACES = 1 << 26
@@ -50,19 +53,50 @@ def convert_scatter_elements(node: Node) -> Value:
     return _scattered(node, [prod(shape)], computed_positions(node, shape, node.value(1), axis))
 
 
-def _scattered(node: Node, rows_shape: list[int], rows: Value) -> Value:
-    """The rows of the data, some replaced by those of the updates or combined with them, one after the other."""
+@converter("TensorScatter")
+def convert_tensor_scatter(node: Node) -> Value:
+    """A run of rows along an axis of each sequence, from a place of its batch on; a circular one goes on in front."""
+    shape, new, mode = node.shape(0), node.shape(1), node.attribute("mode", "linear")
+    axis = node.axis(-2, len(shape))
+    size, length = shape[axis], new[axis] if len(new) == len(shape) else -1
+    if axis == 0 or not 0 <= length <= size or (*new[:axis], size, *new[axis + 1 :]) != shape:
+        raise ValueError(
+            f"expected an update of {shape} with at most {size} on an axis after 0, got {new}, axis {axis}"
+        )
+    if mode not in ("linear", "circular"):
+        raise ValueError(f"expected mode to be linear or circular, got {mode}")
+    begins = (np.arange(prod(shape[:axis])) * size).reshape(shape[0], prod(shape[1:axis]), 1)
+    steps = np.arange(length)
+    starts = node.given(2) if node.has(2) else np.zeros(shape[0], np.int64)
+    if static_shape(starts) != shape[:1]:
+        raise ValueError(f"expected {shape[0]} write_indices, got shape {static_shape(starts)}")
+    if isinstance(starts, np.ndarray):
+        places = starts.reshape(-1, 1, 1) + steps
+        places = places % size if mode == "circular" else wrapped(places, size).reshape(places.shape)
+        rows: Value = (begins + places).reshape(-1)
+    else:
+        first = node.cast(node.reshape(starts, [shape[0], 1, 1]), i64)
+        place = node.apply(Fn.ADD, first, node.weight(steps, "steps"))
+        circular = mode == "circular"
+        place = node.apply(Fn.MOD, place, node.scalar(size, place)) if circular else from_the_front(node, place, size)
+        rows = node.apply(Fn.ADD, place, node.weight(begins, "begins"))
+    return _scattered(node, [prod(shape[: axis + 1]), *shape[axis + 1 :]], rows, updates=1)
+
+
+def _scattered(node: Node, rows_shape: list[int], rows: Value, updates: int = 2) -> Value:
+    """The rows of the data, some replaced by those of the updates (an input) or combined with them, one after the
+    other."""
     mode = node.attribute("reduction", "none")
     if mode != "none" and mode not in _COMBINED:
         raise ValueError(f"expected a reduction of none, {', '.join(_COMBINED)}, got {mode}")
     if rows_shape[0] > _MAX_PLACES:
         raise ValueError(f"expected at most {_MAX_PLACES} places to scatter to, got {rows_shape[0]}")
     updates_shape = [prod(rows.shape if isinstance(rows, np.ndarray) else shape_of(rows)), *rows_shape[1:]]
-    if prod(node.shape(2)) != prod(updates_shape):
-        raise ValueError(f"expected {prod(updates_shape)} elements of updates, got shape {node.shape(2)}")
-    if not prod(node.shape(2)):
+    if prod(node.shape(updates)) != prod(updates_shape):
+        raise ValueError(f"expected {prod(updates_shape)} elements of updates, got shape {node.shape(updates)}")
+    if not prod(node.shape(updates)):
         return node.given(0)
-    known, new = node.known(0), node.known(2)
+    known, new = node.known(0), node.known(updates)
     if isinstance(rows, np.ndarray):
         if known is not None and new is not None:
             result = known.reshape(rows_shape).copy()
@@ -72,27 +106,27 @@ def _scattered(node: Node, rows_shape: list[int], rows: Value) -> Value:
                 _COMBINED[mode].at(result, rows, new.reshape(updates_shape))
             return result.reshape(known.shape)
         if mode == "none":
-            return _gathered(node, rows_shape, rows)
+            return _gathered(node, rows_shape, rows, updates)
         rows = node.weight(rows, "rows")
     width = prod(rows_shape[1:])
     y = node.emit(
         ScatterOp(
             node.reshape(node.value(0), [rows_shape[0], width]),
             node.reshape(rows, updates_shape[:1]),
-            node.reshape(node.value(2), [updates_shape[0], width]),
+            node.reshape(node.value(updates), [updates_shape[0], width]),
             mode="replace" if mode == "none" else mode,
         )
     )
     return node.reshape(y, node.shape(0))
 
 
-def _gathered(node: Node, rows_shape: list[int], rows: np.ndarray) -> SSAValue:
+def _gathered(node: Node, rows_shape: list[int], rows: np.ndarray, updates: int) -> SSAValue:
     """Each row taken from the data, or from the last update of it."""
     data = node.reshape(node.value(0), rows_shape)
-    updates = node.reshape(node.value(2), [rows.size, *rows_shape[1:]])
+    new = node.reshape(node.value(updates), [rows.size, *rows_shape[1:]])
     source = np.arange(rows_shape[0])
     source[rows] = rows_shape[0] + np.arange(rows.size)  # of equal indices the last one counts
-    both = node.emit(ConcatOp([data, updates], 0))
+    both = node.emit(ConcatOp([data, new], 0))
     return node.reshape(take(node, both, source, 0), node.shape(0))
 
 

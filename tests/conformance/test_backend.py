@@ -54,7 +54,7 @@ EXCLUDED = {
     "dft.*|stft.*|melweightmatrix": _SIGNALS,
     "image_decoder_.*": "inputs are tensors, not files",
     "ai_onnx_ml_array_feature_extractor|ai_onnx_ml_binarizer|ai_onnx_ml_tree_ensemble_.*": _CLASSICAL,
-    "tensorscatter.*|bitcast_.*": "no operator that networks of the CNN profile come with",
+    "bitcast_.*": "no operator that networks of the CNN profile come with",
     "maxunpool_export_with_output_shape": "places count in the result, as in onnxruntime, which undoes a MaxPool that "
     "leaves a rest; the reference counts them in a smaller array and moves that",
     "resize_downsample_scales_(linear|cubic)_align_corners": "coordinates are those of onnxruntime and PyTorch, which "

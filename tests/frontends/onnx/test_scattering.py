@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from onnx import helper
+from onnx.reference.ops.op_tensor_scatter import TensorScatter
 
 REDUCTIONS = ["none", "add", "mul", "min", "max"]
 
@@ -40,6 +41,26 @@ def test_scatter_elements_at_equal_indices(agrees, indices_of, reduction):
 
 def test_a_scatter_of_nothing(agrees):
     agrees("ScatterND", [(4, 5), np.zeros((0, 1), np.int64), np.zeros((0, 5), np.float32)], opset=16)
+
+
+# past, length of the update, axis
+CACHES = [((3, 4, 7, 5), 2, -2), ((2, 6, 3), 6, 1), ((3, 5, 2, 3), 3, -3), ((2, 3, 5), 1, 2)]
+
+
+@pytest.mark.parametrize("mode", ["linear", "circular"])
+@pytest.mark.parametrize(("past", "length", "axis"), CACHES, ids=str)
+def test_tensor_scatter(agrees, live, indices_of, mode, past, length, axis):
+    size, rng = past[axis], np.random.default_rng(0)
+    new = tuple(length if i == axis % len(past) else n for i, n in enumerate(past))
+    x, update = (rng.standard_normal(shape).astype(np.float32) for shape in (past, new))
+    starts = np.array([size - length, 0, (size - length) // 2])[: past[0]]
+    if mode == "circular":
+        starts += np.array([1, size + 2, 2])[: past[0]]
+    attributes = {"opset": 24, "mode": mode, "axis": axis}
+    want = TensorScatter.eval(x, update, starts, mode=mode, axis=axis)
+    agrees("TensorScatter", [live(x), live(update), indices_of(starts)], expected=[want], **attributes)
+    want = TensorScatter.eval(x, update, mode=mode, axis=axis)
+    agrees("TensorScatter", [live(x), live(update)], expected=[want], **attributes)
 
 
 def test_scatters_of_integers_and_into_constants(agrees, live):
@@ -83,6 +104,12 @@ REFUSED = [
     ([(4, 5), np.array([[9]]), (1, 5)], "expected indices in [-4, 4), got 9"),
     ([(4, 5), np.array([[1]]), (1, 4)], "expected 5 elements of updates, got shape (1, 4)"),
 ]
+CACHE_REFUSED = [
+    ([(2, 4, 3), np.zeros(2, np.int64), (2, 5, 3)], {}, "an update of (2, 4, 3) with at most 4"),
+    ([(2, 4, 3), np.zeros(2, np.int64), (2, 4, 3)], {"axis": 0}, "on an axis after 0, got (2, 4, 3), axis 0"),
+    ([(2, 4, 3), np.zeros(1, np.int64), (2, 1, 3)], {}, "expected 2 write_indices, got shape (1,)"),
+    ([(2, 4, 3), np.array([0, 3]), (2, 2, 3)], {}, "expected indices in [-4, 4), got 0 to 4"),
+]
 
 
 @pytest.mark.parametrize(("operands", "expected"), REFUSED)
@@ -90,4 +117,12 @@ def test_a_scatter_that_does_not_fit(refusal, model_of, operands, expected):
     data, indices, updates = operands
     node = helper.make_node("ScatterND", ["x", "i", "u"], ["y"])
     model = model_of([node], {"x": data, "u": updates}, ["y"], weights={"i": indices})
+    assert expected in refusal(model)
+
+
+@pytest.mark.parametrize(("operands", "attributes", "expected"), CACHE_REFUSED)
+def test_an_update_of_a_cache_that_does_not_fit(refusal, model_of, operands, attributes, expected):
+    past, starts, update = operands
+    node = helper.make_node("TensorScatter", ["x", "u", "at"], ["y"], **attributes)
+    model = model_of([node], {"x": past, "u": update}, ["y"], weights={"at": starts}, opset=24)
     assert expected in refusal(model)
