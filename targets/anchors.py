@@ -19,8 +19,8 @@ from convc.ir.functions import Fn
 from convc.ir.neural import ArgReduceOp, LRNOp, MatMulOp, ReduceOp, SoftmaxOp
 from convc.ir.windows import ArgPoolOp, ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp
 from convc.targets.emit import Emitter, Index, dtype_of
-from convc.targets.flat import flattened
 from convc.targets.functions import apply
+from convc.targets.indexing import flattened
 from convc.targets.reducers import ADD, MAXIMUM, MINIMUM, reduction, window_axes
 from convc.targets.rows import arg_reduce, reduce, softmax
 

@@ -19,6 +19,7 @@ from xdsl.ir import SSAValue
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.targets.emit import Emitter, Index, dtype_of
+from convc.targets.indexing import flattened
 
 
 @dataclass(frozen=True)
@@ -160,23 +161,6 @@ def whole(shape: Sequence[int]) -> Box:
     """All positions of a tensor of this physical shape."""
     digits = [Digit(axis, 1, size, prod(shape[axis + 1 :])) for axis, size in enumerate(shape) if size > 1]
     return Box((0,) * len(shape), tuple(digits))
-
-
-def flattened(index: Sequence[Any], shape: Sequence[int]) -> Any:
-    """Where an element lies in memory of a shape; the inverse of `unravelled`."""
-    flat: Any = 0
-    for i, size in zip(index, shape, strict=True):
-        flat = flat * size + i
-    return flat
-
-
-def unravelled(flat: Any, shape: Sequence[int]) -> list[Any]:
-    """The position of an element in memory of a shape."""
-    result = []
-    for axis, size in enumerate(shape):
-        place = tirx.floordiv(flat, prod(shape[axis + 1 :]))
-        result.append(tirx.floormod(place, size) if axis else place)
-    return result
 
 
 def without_elements(kernel: KernelOp) -> tirx.PrimFunc | None:

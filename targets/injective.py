@@ -18,6 +18,7 @@ from convc.ir.kernel import KernelOp
 from convc.ir.neural import BatchNormOp, LRNOp
 from convc.ir.sampling import GatherOp, GridSampleOp
 from convc.targets.functions import apply, truth
+from convc.targets.indexing import flattened
 from convc.targets.narrow import decode, encode, number
 from convc.targets.resize import read_resize
 from convc.targets.sampling import read_gather, read_grid_sample
@@ -72,10 +73,7 @@ def read_transpose(emitter: Emitter, op: TransposeOp, index: Index) -> Any:
 
 
 def read_reshape(emitter: Emitter, op: ReshapeOp, index: Index) -> Any:
-    flat: Any = 0
-    for i, size in zip(index, shape_of(op.result), strict=True):
-        flat = flat * size + i
-    before = shape_of(op.x)
+    flat, before = flattened(index, shape_of(op.result)), shape_of(op.x)
     return emitter.read(
         op.x,
         [

@@ -17,7 +17,8 @@ from convc.ir.dtypes import is_float
 from convc.ir.kernel import KernelOp
 from convc.ir.ordering import ScanOp, TopKOp
 from convc.targets.emit import Index, dtype_of
-from convc.targets.flat import FlatReader, Memory, flattened, unravelled, whole, without_elements
+from convc.targets.flat import FlatReader, Memory, whole, without_elements
+from convc.targets.indexing import flattened, unravelled
 from convc.targets.reducers import ADD, MULTIPLY
 
 Loop: TypeAlias = Callable[[tirx.Var, int, tirx.Stmt], tirx.Stmt]

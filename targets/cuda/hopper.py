@@ -40,7 +40,7 @@ from convc.targets.cuda.hopper_tiling import (
 )
 from convc.targets.cuda.target import ACCESS_BYTES, WARP, CudaTarget
 from convc.targets.cuda.tensor_maps import address_of, tensor_map
-from convc.targets.flat import unravelled
+from convc.targets.indexing import unravelled
 from convc.targets.template import Config
 
 _TYPES = {"float16": "f16", "bfloat16": "bf16"}

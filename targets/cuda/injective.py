@@ -14,7 +14,8 @@ from convc.ir.kernel import KernelOp
 from convc.targets.cuda.target import ACCESS_BYTES, CudaTarget
 from convc.targets.cuda.threads import each_thread
 from convc.targets.emit import dtype_of
-from convc.targets.flat import FlatReader, Memory, unravelled, whole, without_elements
+from convc.targets.flat import FlatReader, Memory, whole, without_elements
+from convc.targets.indexing import unravelled
 from convc.targets.injective import reads_few
 from convc.targets.template import Config
 

@@ -24,7 +24,7 @@ from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.tiling import Problem, tiles, uses_tensor_cores
 from convc.targets.emit import Index
 from convc.targets.epilogues import pointwise_epilogue
-from convc.targets.flat import flattened, unravelled
+from convc.targets.indexing import flattened, unravelled
 from convc.targets.template import Config
 
 _FEW_ROWS = 8

@@ -23,7 +23,8 @@ from convc.targets.cuda.target import WARP, CudaTarget
 from convc.targets.cuda.threads import bound
 from convc.targets.emit import Emitter, Index
 from convc.targets.epilogues import pointwise_epilogue
-from convc.targets.flat import FlatReader, Memory, flattened, unravelled, whole, without_elements
+from convc.targets.flat import FlatReader, Memory, whole, without_elements
+from convc.targets.indexing import flattened, unravelled
 from convc.targets.reducers import ADD, Reducer
 from convc.targets.rows import Rows, Width, arg_reduce, reduce, softmax
 from convc.targets.template import Config

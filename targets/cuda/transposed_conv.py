@@ -26,7 +26,7 @@ from convc.targets.cuda.operands import factors, multiplied, type_of
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.tiling import Problem, tiles, uses_tensor_cores
 from convc.targets.epilogues import pointwise_epilogue
-from convc.targets.flat import unravelled
+from convc.targets.indexing import unravelled
 from convc.targets.template import Config
 
 

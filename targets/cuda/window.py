@@ -25,7 +25,7 @@ from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.threads import numbered
 from convc.targets.emit import Index, dtype_of
 from convc.targets.epilogues import pointwise_epilogue
-from convc.targets.flat import unravelled
+from convc.targets.indexing import unravelled
 from convc.targets.reducers import ADD, MAXIMUM
 from convc.targets.template import Config
 

@@ -31,7 +31,7 @@ from convc.targets.cuda.threads import numbered
 from convc.targets.cuda.tiling import Problem, tiles
 from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.even_odd import even_odd_columns, even_odd_rows
-from convc.targets.flat import unravelled
+from convc.targets.indexing import unravelled
 from convc.targets.template import Config
 
 _BLOCK = 4
