@@ -17,7 +17,7 @@ from convc.ir.dtypes import is_float
 from convc.ir.kernel import KernelOp
 from convc.ir.ordering import ScanOp, TopKOp
 from convc.targets.emit import Index, dtype_of
-from convc.targets.flat import FlatReader, Memory, whole, without_elements
+from convc.targets.flat import FlatReader, Memory, whole
 from convc.targets.indexing import flattened, unravelled
 from convc.targets.reducers import ADD, MULTIPLY
 
@@ -25,14 +25,15 @@ Loop: TypeAlias = Callable[[tirx.Var, int, tirx.Stmt], tirx.Stmt]
 """Makes the loop over rows, or over groups of them, from its variable, its extent and its body."""
 
 
-def ordered(kernel: KernelOp, lanes: int, loop: Loop) -> tirx.PrimFunc:
-    """The function of a selection or of prefix sums; those of `lanes` neighbouring rows are computed as a vector."""
-    if (nothing := without_elements(kernel)) is not None:
-        return nothing
+ANCHORS = (ScanOp, TopKOp)
+
+
+def ordered(kernel: KernelOp, memory: Memory, lanes: int, loop: Loop) -> tirx.Stmt:
+    """The steps of a selection or of prefix sums; those of `lanes` neighbouring rows are computed as a vector."""
     op = kernel.anchor
     assert isinstance(op, ScanOp | TopKOp)
-    rows = _Rows(kernel, op, Memory.of(kernel), loop)
-    return rows.memory.function(_top_k(rows, op) if isinstance(op, TopKOp) else _scan(rows, op, lanes))
+    rows = _Rows(kernel, op, memory, loop)
+    return _top_k(rows, op) if isinstance(op, TopKOp) else _scan(rows, op, lanes)
 
 
 class _Rows:

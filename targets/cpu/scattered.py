@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from tvm import tirx
@@ -10,27 +10,16 @@ from tvm import tirx
 from convc.ir.kernel import KernelOp
 from convc.ir.sampling import ScatterOp
 from convc.targets.cpu.loops import PARALLEL_ELEMENTS
-from convc.targets.flat import Memory, without_elements
+from convc.targets.flat import Memory
 from convc.targets.scattered import Steps
 from convc.targets.target import CpuTarget
-from convc.targets.template import Config
+from convc.targets.written import Written
 
 
-class Scattered:
-    """Applies to scatters with one result. No configuration."""
+class Scattered(Written[CpuTarget]):
+    name, anchors = "scattered", (ScatterOp,)
 
-    name = "scattered"
-
-    def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
-        return isinstance(kernel.anchor, ScatterOp) and len(kernel.outputs) == 1
-
-    def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
-        return ({},)
-
-    def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
-        if (nothing := without_elements(kernel)) is not None:
-            return nothing
-        memory = Memory.of(kernel)
+    def body(self, kernel: KernelOp, memory: Memory, target: CpuTarget) -> tirx.Stmt:
         steps = Steps(kernel, memory)
 
         def over(extent: int, body: Callable[[Any, Any], tirx.Stmt], parallel: bool) -> tirx.Stmt:
@@ -42,4 +31,4 @@ class Scattered:
         body = [over(steps.count, steps.copy, True), over(steps.updates, steps.update, False)]
         if steps.followed:
             body = [tirx.AllocBuffer(steps.rows), *body, over(steps.count, steps.follow, True)]
-        return memory.function(tirx.stmt_seq(*body))
+        return tirx.stmt_seq(*body)

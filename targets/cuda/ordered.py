@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tvm import tirx
 
 from convc.ir.kernel import KernelOp
-from convc.ir.ordering import ScanOp, TopKOp
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.threads import each_thread
-from convc.targets.ordered import ordered
-from convc.targets.template import Config
+from convc.targets.flat import Memory
+from convc.targets.ordered import ANCHORS, ordered
+from convc.targets.written import Written
 
 
-class Ordered:
-    """Applies to selections and prefix sums with one result. No configuration."""
+class Ordered(Written[CudaTarget]):
+    name, anchors = "ordered", ANCHORS
 
-    name = "ordered"
-
-    def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
-        return isinstance(kernel.anchor, ScanOp | TopKOp) and len(kernel.outputs) == 1
-
-    def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:
-        return ({},)
-
-    def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
-        return ordered(kernel, 1, each_thread)
+    def body(self, kernel: KernelOp, memory: Memory, target: CudaTarget) -> tirx.Stmt:
+        return ordered(kernel, memory, 1, each_thread)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from tvm import tirx
@@ -11,26 +11,15 @@ from convc.ir.kernel import KernelOp
 from convc.ir.sampling import ScatterOp
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.threads import each_thread
-from convc.targets.flat import Memory, without_elements
+from convc.targets.flat import Memory
 from convc.targets.scattered import Steps
-from convc.targets.template import Config
+from convc.targets.written import Written
 
 
-class Scattered:
-    """Applies to scatters with one result. No configuration."""
+class Scattered(Written[CudaTarget]):
+    name, anchors = "scattered", (ScatterOp,)
 
-    name = "scattered"
-
-    def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
-        return isinstance(kernel.anchor, ScatterOp) and len(kernel.outputs) == 1
-
-    def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:
-        return ({},)
-
-    def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
-        if (nothing := without_elements(kernel)) is not None:
-            return nothing
-        memory = Memory.of(kernel)
+    def body(self, kernel: KernelOp, memory: Memory, target: CudaTarget) -> tirx.Stmt:
         steps = Steps(kernel, memory)
         if steps.followed:
             raise NotImplementedError("a scatter that something follows in its kernel is not supported on GPUs")
@@ -41,4 +30,4 @@ class Scattered:
             return tirx.For(i, 0, extent, tirx.ForKind.SERIAL, body(i, column))
 
         body = tirx.stmt_seq(over(steps.count, steps.copy), over(steps.updates, steps.update))
-        return memory.function(each_thread(column, steps.width, body))
+        return each_thread(column, steps.width, body)
