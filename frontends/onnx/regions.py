@@ -36,8 +36,8 @@ def convert_roi_align(node: Node) -> SSAValue:
     if mode not in ("avg", "max"):
         raise ValueError(f"expected mode to be avg or max, got {mode}")
     bins = [node.attribute("output_height", 1), node.attribute("output_width", 1)]
-    if ratio:
-        return _pooled(node, node.value(1), node.value(2), bins, [ratio, ratio])
+    if ratio or not node.shape(1)[0]:
+        return _pooled(node, node.value(1), node.value(2), bins, [max(ratio, 1)] * 2)
     rois = node.constant(1, "regions at a sampling_ratio of 0")
     numbers = _numbers(node, rois, bins)
     parts, order = [], []
@@ -55,9 +55,9 @@ def convert_roi_align(node: Node) -> SSAValue:
 
 
 def _half(node: Node) -> bool:
-    return bool(
-        node.attribute("coordinate_transformation_mode", "half_pixel" if node.opset >= 16 else "") == "half_pixel"
-    )
+    """Whether pixels lie at their centres, and regions may have no size."""
+    default = "half_pixel" if node.opset >= 16 else "output_half_pixel"
+    return bool(node.attribute("coordinate_transformation_mode", default) == "half_pixel")
 
 
 def _numbers(node: Node, rois: np.ndarray, bins: Sequence[int]) -> np.ndarray:

@@ -30,6 +30,8 @@ def test_samples_whose_number_follows_from_constant_regions(agrees, live, mode, 
     operands = [(2, 3, 12, 16), regions, live(np.array([0, 1, 0, 1, 0, 1, 1]))]
     agrees("RoiAlign", operands, opset=16, output_height=3, output_width=2, **attributes)
     agrees("RoiAlign", [(1, 2, 7, 5), regions[3:4], np.array([0])], opset=16, output_height=2, **attributes)
+    none = [(1, 2, 7, 5), regions[:0], np.zeros(0, np.int64)]
+    agrees("RoiAlign", none, opset=16, expected=[np.zeros((0, 2, 1, 1), np.float32)], **attributes)
 
 
 def test_samples_whose_number_follows_from_computed_regions_are_refused(refusal, model_of):
