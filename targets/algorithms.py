@@ -18,25 +18,25 @@ from math import inf, prod
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, f32
-from xdsl.ir import Attribute, SSAValue
 from xdsl.passes import ModulePass
 
-from convc.ir.attributes import element_type, layout_of, physical_shape, shape_of, tensor
-from convc.ir.data import RelayoutOp, WeightOp
+from convc.ir.attributes import layout_of, physical_shape, shape_of, tensor
+from convc.ir.data import WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import blocked_weight, channel_block, winograd_weight
 from convc.ir.text import kernel_text, main_function
 from convc.ir.views import nbytes
 from convc.ir.windows import ConvOp, WinogradConvOp
-from convc.ir.winograd import POINTS, transformed_weight
-from convc.passes.rewriting import detached, parent_of, set_type, weight_of
+from convc.ir.winograd import POINTS
+from convc.passes.rewriting import detached, set_type
 from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.direct_conv import contraction
 from convc.targets.cpu.tiling import STREAM_BYTES, cycles
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.measurements import Measurements, open_measurements, usable
+from convc.targets.minimal_filtering import Conversion, convertible, number_of, set_algorithm
 from convc.targets.target import AnyTarget, CpuTarget, parse_cpu
 
 _EFFICIENCY = 0.92
@@ -65,7 +65,7 @@ class ChooseAlgorithms(ModulePass):
         assert isinstance(ctx, CompilerContext)
         target = parse_cpu(self.target)
         known = open_measurements(self.database, target, self.threads or target.cores) if self.measured else None
-        transformed: dict[tuple[str, int], str] = {}
+        conversion = Conversion(ctx)
         decided: dict[str, int] = {}
         cold = finds_weights_cold(op, target)
         for kernel in [inner for inner in main_function(op).body.block.ops if isinstance(inner, KernelOp)]:
@@ -75,7 +75,7 @@ class ChooseAlgorithms(ModulePass):
             if (text := kernel_text(kernel)) not in decided:
                 decided[text] = fastest(kernel, target, known, cold)
             if m := decided[text]:
-                _rewrite(kernel, *found, m, ctx, transformed)
+                conversion.convert(kernel, *found, m, winograd_weight(target.lanes()))
 
 
 def forms(kernel: KernelOp, target: AnyTarget) -> list[KernelOp]:
@@ -96,32 +96,15 @@ def in_form(kernel: KernelOp, m: int) -> KernelOp:
         weight = tensor(f32, (*shape, m + 2, m + 2), winograd_weight(block))
     else:
         weight = tensor(f32, (*shape, 3, 3), blocked_weight(4, block, block))
-    set_type(copy.operands[_number(copy, op.w)], weight)
-    _set_algorithm(copy, op, weight, m)
+    set_type(copy.operands[number_of(copy, op.w)], weight)
+    set_algorithm(copy, op, weight, m)
     return copy
 
 
 def _convertible(kernel: KernelOp, target: CpuTarget) -> tuple[ConvOp, WeightOp] | None:
     """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel."""
-    op, block = kernel.anchor, target.lanes()
-    if not isinstance(op, ConvOp) or op.w not in kernel.block.args:
-        return None
-    fits = (
-        shape_of(op.w)[2:] == (3, 3)
-        and op.group.value.data == 1
-        and set(op.strides.get_values()) | set(op.dilations.get_values()) == {1}
-        and channel_block(layout_of(op.x)) == channel_block(layout_of(op.result)) == block
-        and layout_of(kernel.yielded[0]) == layout_of(op.result)
-        and element_type(op.x) == f32
-        and op.x in kernel.block.args
-    )
-    weight = weight_of(kernel.operands[_number(kernel, op.w)])
-    return (op, weight) if fits and weight is not None else None
-
-
-def _number(kernel: KernelOp, argument: SSAValue) -> int:
-    """Which operand of a kernel an argument of its region is."""
-    return next(i for i, inner in enumerate(kernel.block.args) if inner is argument)
+    found = convertible(kernel, target.lanes())
+    return found if found and layout_of(kernel.yielded[0]) == layout_of(found[0].result) else None
 
 
 def finds_weights_cold(module: ModuleOp, target: CpuTarget) -> bool:
@@ -160,37 +143,3 @@ def direct_cycles(op: ConvOp, target: CpuTarget) -> float:
     """The time of a direct convolution on one core, its weights from beyond the second cache."""
     products = cycles(contraction(op, padded_shape(op.x, op.pads.get_values())), target) / _EFFICIENCY
     return max(products, 4 * prod(physical_shape(op.w)) / STREAM_BYTES)
-
-
-def _rewrite(
-    kernel: KernelOp,
-    op: ConvOp,
-    weight: WeightOp,
-    m: int,
-    context: CompilerContext,
-    transformed: dict[tuple[str, int], str],
-) -> None:
-    key = (weight.key, m)
-    if key not in transformed:
-        array = transformed_weight(context.weights[weight.key], m)
-        transformed[key] = context.weights.add(array, f"{weight.key}.winograd{m}")
-    array = context.weights[transformed[key]]
-    source = WeightOp(transformed[key], tensor(f32, array.shape))
-    packed = RelayoutOp(source.result, winograd_weight(channel_block(layout_of(op.x))))
-    parent_of(kernel).insert_ops_before([source, packed], kernel)
-    kernel.operands[_number(kernel, op.w)] = packed.result
-    _set_algorithm(kernel, op, packed.result.type, m)
-
-
-def _set_algorithm(kernel: KernelOp, op: ConvOp | WinogradConvOp, weight: Attribute, m: int) -> None:
-    """Replace the convolution in a kernel whose weight has another type now."""
-    set_type(op.w, weight)
-    pads, result = op.pads.get_values(), op.result.type
-    changed: ConvOp | WinogradConvOp
-    if m:
-        changed = WinogradConvOp(op.x, op.w, op.bias, m=m, pads=pads, result=result)
-    else:
-        changed = ConvOp(op.x, op.w, op.bias, pads=pads, result=result)
-    kernel.block.insert_op_before(changed, op)
-    op.result.replace_all_uses_with(changed.result)
-    kernel.block.erase_op(op)

@@ -14,23 +14,23 @@ from dataclasses import dataclass
 from math import prod
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 
-from convc.ir.attributes import element_type, layout_of, shape_of, tensor
-from convc.ir.data import RelayoutOp, WeightOp
+from convc.ir.attributes import shape_of
+from convc.ir.data import WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import channel_block, chunked_winograd_weight
+from convc.ir.layout import chunked_winograd_weight
 from convc.ir.text import main_function
-from convc.ir.windows import ConvOp, WinogradConvOp
-from convc.ir.winograd import POINTS, transformed_weight
-from convc.passes.rewriting import parent_of, set_type
+from convc.ir.windows import ConvOp
+from convc.ir.winograd import POINTS
 from convc.targets.cuda.conv import Geometry as DirectGeometry
 from convc.targets.cuda.target import CudaTarget, parse_cuda
 from convc.targets.cuda.tiling import Problem, modelled_cycles
 from convc.targets.cuda.winograd import Geometry
 from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.minimal_filtering import Conversion, convertible
 
 _MARGIN = 0.75
 """How much of the direct convolution's time Winograd's may take by the model."""
@@ -50,29 +50,17 @@ class ChooseGpuAlgorithms(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         assert isinstance(ctx, CompilerContext)
         target = parse_cuda(self.target)
-        transformed: dict[tuple[str, int], str] = {}
+        conversion, layout = Conversion(ctx), chunked_winograd_weight(target.lanes())
         for kernel in [inner for inner in main_function(op).body.block.ops if isinstance(inner, KernelOp)]:
-            if (found := convertible(kernel, target)) and (m := fastest(kernel, target)):
-                _rewrite(kernel, *found, m, ctx, transformed)
+            if (found := _convertible(kernel, target)) and (m := fastest(kernel, target)):
+                conversion.convert(kernel, *found, m, layout)
 
 
-def convertible(kernel: KernelOp, target: CudaTarget) -> tuple[ConvOp, WeightOp] | None:
+def _convertible(kernel: KernelOp, target: CudaTarget) -> tuple[ConvOp, WeightOp] | None:
     """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel, and where tensor
     cores may multiply."""
-    op = kernel.anchor
-    if target.tf32 or not isinstance(op, ConvOp) or not {op.x, op.w} <= set(kernel.block.args):
-        return None
-    fits = (
-        shape_of(op.w)[2:] == (3, 3)
-        and op.group.value.data == 1
-        and set(op.strides.get_values()) | set(op.dilations.get_values()) == {1}
-        and element_type(op.x) == f32
-        and channel_block(layout_of(op.x)) == channel_block(layout_of(op.result)) == target.lanes()
-        and pointwise_epilogue(kernel)
-    )
-    source = kernel.operands[kernel.block.args.index(op.w)].owner
-    source = source.x.owner if isinstance(source, RelayoutOp) else source
-    return (op, source) if fits and isinstance(source, WeightOp) else None
+    found = None if target.tf32 else convertible(kernel, target.lanes())
+    return found if found and pointwise_epilogue(kernel) else None
 
 
 def fastest(kernel: KernelOp, target: CudaTarget) -> int:
@@ -108,25 +96,3 @@ def winograd_cycles(op: ConvOp, m: int, target: CudaTarget) -> float:
 def _moving(nbytes: int, target: CudaTarget) -> float:
     """Cycles of moving so many bytes from or to memory."""
     return nbytes * target.clock / target.bandwidth
-
-
-def _rewrite(
-    kernel: KernelOp,
-    op: ConvOp,
-    weight: WeightOp,
-    m: int,
-    context: CompilerContext,
-    transformed: dict[tuple[str, int], str],
-) -> None:
-    if (key := (weight.key, m)) not in transformed:
-        array = transformed_weight(context.weights[weight.key], m)
-        transformed[key] = context.weights.add(array, f"{weight.key}.winograd{m}")
-    source = WeightOp(transformed[key], tensor(f32, context.weights[transformed[key]].shape))
-    packed = RelayoutOp(source.result, chunked_winograd_weight(channel_block(layout_of(op.x))))
-    parent_of(kernel).insert_ops_before([source, packed], kernel)
-    kernel.operands[kernel.block.args.index(op.w)] = packed.result
-    set_type(op.w, packed.result.type)
-    changed = WinogradConvOp(op.x, op.w, op.bias, m=m, pads=op.pads.get_values(), result=op.result.type)
-    kernel.block.insert_op_before(changed, op)
-    op.result.replace_all_uses_with(changed.result)
-    kernel.block.erase_op(op)

@@ -1,0 +1,74 @@
+"""What Winograd's algorithm F(m x m, 3 x 3) can compute, and a kernel made to: the same on every target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from xdsl.dialects.builtin import f32
+from xdsl.ir import Attribute, SSAValue
+
+from convc.ir.attributes import element_type, layout_of, shape_of, tensor
+from convc.ir.data import RelayoutOp, WeightOp
+from convc.ir.dialect import CompilerContext
+from convc.ir.kernel import KernelOp
+from convc.ir.layout import Layout, channel_block
+from convc.ir.windows import ConvOp, WinogradConvOp
+from convc.ir.winograd import transformed_weight
+from convc.passes.rewriting import parent_of, set_type, weight_of
+
+
+def convertible(kernel: KernelOp, block: int) -> tuple[ConvOp, WeightOp] | None:
+    """A convolution in blocks of so many channels that the algorithm can compute, with its weight; None for all else:
+    other windows than 3 x 3, strides, dilation, groups, other types than float32, operands computed in the kernel."""
+    op = kernel.anchor
+    if not isinstance(op, ConvOp) or not {op.x, op.w} <= set(kernel.block.args):
+        return None
+    fits = (
+        shape_of(op.w)[2:] == (3, 3)
+        and op.group.value.data == 1
+        and set(op.strides.get_values()) | set(op.dilations.get_values()) == {1}
+        and channel_block(layout_of(op.x)) == channel_block(layout_of(op.result)) == block
+        and element_type(op.x) == f32
+    )
+    weight = weight_of(kernel.operands[number_of(kernel, op.w)])
+    return (op, weight) if fits and weight is not None else None
+
+
+@dataclass
+class Conversion:
+    """Makes kernels of a module compute by the algorithm. A weight that several of them read is transformed once."""
+
+    context: CompilerContext
+    _transformed: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def convert(self, kernel: KernelOp, op: ConvOp, weight: WeightOp, m: int, layout: Layout) -> None:
+        """Have the kernel compute its convolution by F(m x m, 3 x 3), from a transformed weight that lies so."""
+        weights, key = self.context.weights, (weight.key, m)
+        if key not in self._transformed:
+            array = transformed_weight(weights[weight.key], m)
+            self._transformed[key] = weights.add(array, f"{weight.key}.winograd{m}")
+        name = self._transformed[key]
+        source = WeightOp(name, tensor(f32, weights[name].shape))
+        packed = RelayoutOp(source.result, layout)
+        parent_of(kernel).insert_ops_before([source, packed], kernel)
+        kernel.operands[number_of(kernel, op.w)] = packed.result
+        set_algorithm(kernel, op, packed.result.type, m)
+
+
+def number_of(kernel: KernelOp, argument: SSAValue) -> int:
+    """Which operand of a kernel an argument of its region is."""
+    return next(i for i, inner in enumerate(kernel.block.args) if inner is argument)
+
+
+def set_algorithm(kernel: KernelOp, op: ConvOp | WinogradConvOp, weight: Attribute, m: int) -> None:
+    """Replace the convolution in a kernel, whose weight has another type now; directly where m is 0."""
+    set_type(op.w, weight)
+    pads, result = op.pads.get_values(), op.result.type
+    changed: ConvOp | WinogradConvOp
+    if m:
+        changed = WinogradConvOp(op.x, op.w, op.bias, m=m, pads=pads, result=result)
+    else:
+        changed = ConvOp(op.x, op.w, op.bias, pads=pads, result=result)
+    kernel.block.insert_op_before(changed, op)
+    op.result.replace_all_uses_with(changed.result)
+    kernel.block.erase_op(op)
