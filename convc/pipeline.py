@@ -49,7 +49,7 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
     storage = _STORAGE.get(precision, "float32")
     block = f"channel_block={target.lanes(storage)}"
     if target.kind == "cpu":
-        reshaped = f"sum-taps{{{block}}},pair-groups{{{block}}},widen-transposed,"
+        reshaped = f"sum-taps{{{block}}},pair-groups{{{block}}},"
         costs = f'target="{target.name}"{choices}'
         algorithms = f"fuse-prologues,choose-algorithms{{{costs}}}"
     else:

@@ -5,8 +5,8 @@
 A kernel is blocked or plain as a whole. Whether both are legal, and worth a thought, is asked here alone:
 
 - convolutions are blocked where no block holds channels of two groups. Those of less than a block of outputs, which
-  leave lanes empty, can be plain too: `PlainConv` has its vectors along the width. Transposed ones, and those of a GPU,
-  are plain if they have a single output, and only then;
+  leave lanes empty, can be plain too: `PlainConv` has its vectors along the width. Transposed ones cannot: no template
+  has them in plain layout. Those of a GPU are plain if they have a single output, and only then;
 - pools of enough channels are blocked: no template has windows in plain layout;
 - smaller pools, spatial reductions and injective kernels can be either, if they keep to their channel or move whole
   blocks;
@@ -58,9 +58,9 @@ def alternatives(kernel: KernelOp, block: int, *, chunks: bool) -> list[KernelOp
     blocked, plain = _blocked(kernel, block), True
     anchor = kernel.anchor
     if blocked and isinstance(anchor, ConvOp | ConvTransposeOp):
-        outputs, either = shape_of(anchor.result)[1], isinstance(anchor, ConvOp) and not chunks
-        plain = outputs < block if either else outputs == 1
-        blocked = either or not plain
+        outputs = shape_of(anchor.result)[1]
+        plain = outputs == 1 if chunks else outputs < block and isinstance(anchor, ConvOp)
+        blocked = not (chunks and plain)
     elif blocked and isinstance(anchor, PoolOp):
         plain = shape_of(anchor.x)[1] < block
     found = [_in_blocks(kernel, block, chunks)] if blocked else []

@@ -30,7 +30,6 @@ PASSES: Mapping[str, Callable[[], type[ModulePass]]] = {
     "recognise-activations": _lazy("passes.recognise_activations", "RecogniseActivations"),
     "select": _lazy("targets.select", "Select"),
     "sum-taps": _lazy("passes.sum_taps", "SumTaps"),
-    "widen-transposed": _lazy("passes.widen_transposed", "WidenTransposed"),
 }
 """In the order of the alphabet; `convc.pipeline` has the order in which they run."""
 
