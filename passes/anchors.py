@@ -6,7 +6,7 @@ All arithmetic on weights is in double precision; they are rounded once, when th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from xdsl.ir import SSAValue
@@ -23,33 +23,19 @@ Linear: TypeAlias = ConvOp | ConvTransposeOp | MatMulOp
 
 
 def rebuilt(
-    op: Linear, x: SSAValue, w: SSAValue, bias: SSAValue | None = None, pads: Sequence[int] | None = None
+    op: Linear,
+    x: SSAValue,
+    w: SSAValue,
+    bias: SSAValue | None = None,
+    pads: Sequence[int] | None = None,
+    group: int | None = None,
 ) -> Linear:
-    """The same convolution or product of other operands, with other pads if they are given."""
-    match op:
-        case MatMulOp():
-            return MatMulOp(x, w, transpose_b=op.transpose_b is not None)
-        case ConvOp():
-            return ConvOp(
-                x,
-                w,
-                bias,
-                strides=op.strides.get_values(),
-                pads=pads or op.pads.get_values(),
-                dilations=op.dilations.get_values(),
-                group=op.group.value.data,
-            )
-        case ConvTransposeOp():
-            return ConvTransposeOp(
-                x,
-                w,
-                bias,
-                strides=op.strides.get_values(),
-                pads=pads or op.pads.get_values(),
-                dilations=op.dilations.get_values(),
-                output_padding=op.output_padding.get_values(),
-                group=op.group.value.data,
-            )
+    """The same convolution or product of other operands, with other pads or in another number of groups if they are
+    given."""
+    if isinstance(op, MatMulOp):
+        return MatMulOp(x, w, transpose_b=op.transpose_b is not None)
+    steps: dict[str, Any] = op.steps | ({"pads": tuple(pads)} if pads else {})
+    return type(op)(x, w, bias, **steps, group=group or op.group.value.data)
 
 
 def bias_of(op: Linear) -> SSAValue | None:

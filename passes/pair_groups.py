@@ -11,32 +11,22 @@ Four groups as one would take longer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
-from xdsl.passes import ModulePass
 
 from convc.ir.attributes import shape_of
-from convc.ir.dialect import CompilerContext
 from convc.ir.windows import ConvOp
-from convc.passes.rewriting import main_block
-from convc.passes.rules import Rewriter, RuleSet, rewrite
+from convc.passes.anchors import rebuilt
+from convc.passes.rules import BlockRules, Rewriter, RuleSet
 from convc.passes.values import holds_floats
 
 
-@dataclass(frozen=True)
-class PairGroups(ModulePass):
-    """`channel_block`: how many channels a block holds, the target's f32 lanes."""
-
+class PairGroups(BlockRules):
     name = "pair-groups"
-    channel_block: int = 8
 
-    def apply(self, ctx: Context, op: ModuleOp) -> None:
-        assert isinstance(ctx, CompilerContext)
-        rewrite(main_block(op), ctx, _rules(self.channel_block))
+    @staticmethod
+    def rules(block: int) -> RuleSet:
+        return _rules(block)
 
 
 def _rules(block: int) -> RuleSet:
@@ -52,8 +42,7 @@ def _rules(block: int) -> RuleSet:
         pairs = np.zeros((group // 2, 2, outputs // group, 2, inputs, *window), weight.dtype)
         pairs[:, 0, :, 0], pairs[:, 1, :, 1] = filters[:, 0], filters[:, 1]
         w = rewriter.weight(pairs.reshape(outputs, 2 * inputs, *window), op.w, ".paired")
-        geometry = {name: getattr(op, name).get_values() for name in ("strides", "pads", "dilations")}
-        return rewriter.emit(ConvOp(op.x, w, op.bias, **geometry, group=group // 2))
+        return rewriter.emit(rebuilt(op, op.x, w, op.bias, group=group // 2))
 
     return rules
 

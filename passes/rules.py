@@ -8,13 +8,17 @@ has. Operations with layouts are left alone: rules speak of the graph as it was 
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-from xdsl.dialects.builtin import TensorType
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.ir import Block, Operation, SSAValue
+from xdsl.passes import ModulePass
 
 from convc.ir.attributes import element_type, layout_of, shape_of, tensor
 from convc.ir.data import ConstantOp, WeightOp
@@ -22,7 +26,7 @@ from convc.ir.dialect import CompilerContext
 from convc.ir.dtypes import from_numpy, to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
-from convc.passes.rewriting import users
+from convc.passes.rewriting import main_block, users
 
 Rule: TypeAlias = Callable[[Any, "Rewriter"], SSAValue | None]
 Function = TypeVar("Function", bound=Rule)
@@ -107,6 +111,22 @@ def rewrite(block: Block, context: CompilerContext, *sets: RuleSet) -> bool:
     """Apply rules until none fires; whether any did. Dead operations are removed."""
     with np.errstate(all="ignore"):  # rules look for what is not finite where it matters
         return _rewrite(block, context, RuleSet(*sets).rules)
+
+
+@dataclass(frozen=True)
+class BlockRules(ModulePass):
+    """A pass of rules that depend on `channel_block`: how many channels a block holds, the target's f32 lanes."""
+
+    channel_block: int = 8
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        assert isinstance(ctx, CompilerContext)
+        rewrite(main_block(op), ctx, self.rules(self.channel_block))
+
+    @staticmethod
+    @abstractmethod
+    def rules(block: int) -> RuleSet:
+        """The rules for such blocks."""
 
 
 def _rewrite(block: Block, context: CompilerContext, rules: Mapping[type[Operation], Sequence[Rule]]) -> bool:

@@ -11,38 +11,28 @@ vectors of 16, 3 x 3 windows for one output then take a ninth of the multiplicat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
-from xdsl.passes import ModulePass
 
 from convc.ir.attributes import shape_of
 from convc.ir.data import PadOp, ReshapeOp, SliceOp, TransposeOp
-from convc.ir.dialect import CompilerContext
 from convc.ir.functions import Fn
 from convc.ir.windows import ConvOp, ConvTransposeOp
-from convc.passes.rewriting import main_block
-from convc.passes.rules import Rewriter, RuleSet, rewrite
+from convc.passes.rules import BlockRules, Rewriter, RuleSet
 from convc.passes.values import holds_floats
 
 _PAYS = 3
 """How many times fewer multiplications there must be: the parts are written and read again."""
 
 
-@dataclass(frozen=True)
-class SumTaps(ModulePass):
-    """`channel_block`: how many channels a block holds, the target's f32 lanes."""
-
+class SumTaps(BlockRules):
     name = "sum-taps"
-    channel_block: int = 8
 
-    def apply(self, ctx: Context, op: ModuleOp) -> None:
-        assert isinstance(ctx, CompilerContext)
-        rewrite(main_block(op), ctx, _rules(self.channel_block))
+    @staticmethod
+    def rules(block: int) -> RuleSet:
+        return _rules(block)
 
 
 def _rules(block: int) -> RuleSet:

@@ -57,9 +57,14 @@ class ConvolutionOp(TensorOp):
             result_types=[result],
         )
 
+    @property
+    def steps(self) -> dict[str, tuple[int, ...]]:
+        """Strides, pads and whatever else has a number for each spatial axis, by name: what the constructor takes."""
+        each = {name: value for name, value in self.properties.items() if isinstance(value, DenseArrayBase)}
+        return {name: tuple(value.get_values()) for name, value in each.items()}
+
     def inferred_shape(self) -> tuple[int, ...]:
-        steps = {name: each.get_values() for name, each in self.properties.items() if isinstance(each, DenseArrayBase)}
-        shape = self._shape(shape_of(self.x), shape_of(self.w), **steps, group=self.group.value.data)
+        shape = self._shape(shape_of(self.x), shape_of(self.w), **self.steps, group=self.group.value.data)
         _check_bias(self.bias, shape[1])
         return shape
 
