@@ -55,7 +55,7 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
     else:
         reshaped, costs = "", "weights=chunks"
         algorithms = f'choose-gpu-algorithms{{target="{target.name}"}}'
-    simplify = "canonicalise,recognise-activations,fold-pads,fold-batch-norm,fold-conv-scale,canonicalise"
+    simplify = "canonicalise,recognise-activations,fold-pads,trim-taps,fold-batch-norm,fold-conv-scale,canonicalise"
     fuse = f"fuse{{{block}}}" if level >= 2 else "fuse{mode=single}"
     layouts = f"assign-layouts{{{block} {costs}}},{algorithms},prepack-weights,outline-relayouts,find-views"
     choices = choices if level >= 3 else " template=generic"

@@ -30,6 +30,7 @@ PASSES: Mapping[str, Callable[[], type[ModulePass]]] = {
     "recognise-activations": _lazy("passes.recognise_activations", "RecogniseActivations"),
     "select": _lazy("targets.select", "Select"),
     "sum-taps": _lazy("passes.sum_taps", "SumTaps"),
+    "trim-taps": _lazy("passes.trim_taps", "TrimTaps"),
 }
 """In the order of the alphabet; `convc.pipeline` has the order in which they run."""
 

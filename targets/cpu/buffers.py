@@ -13,7 +13,7 @@ from xdsl.ir import SSAValue
 from convc.ir.attributes import physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.targets import buffers
-from convc.targets.cpu.contraction import bound, loop, split
+from convc.targets.cpu.loops import bound, loop, split
 from convc.targets.emit import dtype_of
 from convc.targets.target import CpuTarget
 

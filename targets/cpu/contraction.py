@@ -1,46 +1,42 @@
-"""What convolutions and matrix products have in common, and how it is computed in register tiles.
-
-A contraction sums products of x and w over some reduction axes:
+"""What convolutions and matrix products have in common: sums of products of x and w over some reduction axes.
 
     y[point, block, lane] = sum over r of x[point, r] * w[block, r, lane]
 
 Points are the batch and the output positions (the rows, in a matrix product); blocks and lanes are the output
-channels. Both operands are seen as flat memory, so an axis is nothing but its extent and strides.
-
-The register tile is `height x width x blocks` vectors of accumulators, over neighbouring rows and columns of points.
-Each step of the reduction loads one vector of w a block and one broadcast element of x a point, and multiplies each
-with each (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 2008; Georganas et al.,
-"Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018). Around it, a task computes a
-band of rows for some output blocks: in the cache lie either the band, while weights pass by, or the weights.
+channels. Both operands are seen as flat memory, so an axis is nothing but its extent and strides. `register_tile`
+writes a contraction out, cut as a `Tiling` says; `tiling` has the best for a target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import product
-from math import gcd, prod
+from math import prod
 from typing import Any
 
 import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
-from convc.targets.cpu.axes import Axis, in_parts, is_long
-from convc.targets.target import CpuTarget
+from convc.targets.cpu.axes import Axis
 
-PARALLEL_VECTORS = 1 << 12
-"""Fewer vector operations than this take less than a microsecond. A region costs half of one, as long as the workers
-have not gone to sleep; and what one core writes alone, the others must fetch from it: 6 ns a line."""
 
-AHEAD = 512
-"""Elements between the weights in use and those that are prefetched into the first cache. Measured with 100 MB of
-weights in turn: 1024 to 4096 bytes are alike, and give 1x1 and 3x3 layers at 7x7 15 % over none; layers with few
-weights do not mind."""
+@dataclass(frozen=True)
+class Window:
+    """What the taps of a reduction axis, `axis` by its number, read along rows or columns: tap t of point i reads place
+    `i * stride - pad + t * dilation` of x, which is zero before 0 and from `size` on."""
 
-MANY_TILES = 16
-"""So many tiles on the same weights hide the time that the first of them waits for memory."""
+    axis: int
+    stride: int
+    pad: int
+    dilation: int
+    size: int
+
+    def reading(self, first: Any, last: Any, taps: int) -> tuple[Any, Any]:
+        """(first, how many): the taps outside of which all those of some neighbouring points read zeros."""
+        first, last = tirx.const(0, "int32") + first, tirx.const(0, "int32") + last
+        begin = T.max((self.pad + self.dilation - 1 - last * self.stride) // self.dilation, 0)
+        end = T.min((self.pad + self.size - 1 - first * self.stride) // self.dilation + 1, taps)
+        return begin, T.max(end - begin, 0)
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,8 @@ class Contraction:
     """`points` and `reduction` are in memory order; the first `around` point axes are never those of a tile, and may
     have weights of their own. A group has `blocks` output blocks of `block` lanes, and its inputs start `group_stride`
     elements of x after those of the group before. The first point's first inputs and weights are at `x_base` and
-    `w_base`."""
+    `w_base`. Where `flat`, the last two point axes that have an extent, which follow one another in memory, are one row
+    of points. Taps of a `row_window` or a `column_window` that read zeros all over a tile are left out."""
 
     points: tuple[Axis, ...]
     reduction: tuple[Axis, ...]
@@ -61,6 +58,9 @@ class Contraction:
     x_base: int = 0
     w_base: int = 0
     around: int = 0
+    flat: bool = False
+    row_window: Window | None = None
+    column_window: Window | None = None
 
     @property
     def multiplications(self) -> int:
@@ -75,12 +75,20 @@ class Contraction:
     @property
     def rows(self) -> Axis:
         """The last point axis but one that has an extent, or a single row."""
-        return self._tiled[-2] if len(self._tiled) > 1 else Axis(1, 0)
+        return self._tiled[-2] if len(self._tiled) > 1 and not self.flat else Axis(1, 0)
 
     @property
     def columns(self) -> Axis:
         """The last point axis that has an extent, or a single point."""
+        if self.flat:
+            rows, columns = self._tiled[-2:]
+            return Axis(rows.extent * columns.extent, columns.x)
         return self._tiled[-1] if self._tiled else Axis(1, 0)
+
+    @property
+    def can_be_flat(self) -> bool:
+        """Whether each row of points follows the one before without a seam."""
+        return len(self._tiled) > 1 and self.rows.x == self.columns.extent * self.columns.x
 
     @property
     def outer(self) -> tuple[Axis, ...]:
@@ -93,6 +101,8 @@ class Contraction:
 
     def coordinates(self, outer: Sequence[Any], row: Any, column: Any) -> list[Any]:
         """The index along each axis of `points` of a point given by outer axes, rows and columns."""
+        if self.flat:
+            row, column = column // self._tiled[-1].extent, column % self._tiled[-1].extent
         inner = [row, column][2 - min(len(self._tiled), 2) :]
         place = iter([*outer, *inner])
         return [next(place) if axis.extent > 1 else 0 for axis in self.points]
@@ -101,7 +111,8 @@ class Contraction:
 @dataclass(frozen=True)
 class Tiling:
     """How a contraction is cut: the register tile; the steps of the innermost reduction axis that are `unrolled`; a
-    task's `band` (rows, or columns where there is one row) and its `share` (tiles of output blocks)."""
+    task's `band` (rows, or columns where there is one row) and its `share` (tiles of output blocks); the part of the
+    outermost reduction axis, a divisor, that a pass over the band sums up (its `depth`)."""
 
     height: int
     width: int
@@ -109,6 +120,7 @@ class Tiling:
     unrolled: int
     band: int
     share: int
+    depth: int
 
 
 def fitted(tiling: Tiling, c: Contraction) -> Tiling:
@@ -118,260 +130,6 @@ def fitted(tiling: Tiling, c: Contraction) -> Tiling:
     blocks = min(tiling.blocks, c.blocks)
     extent, step = (c.rows.extent, height) if c.rows.extent > 1 else (c.columns.extent, width)
     band = min(-(-tiling.band // step) * step, extent)
-    return Tiling(height, width, blocks, tiling.unrolled, band, min(tiling.share, -(-c.blocks // blocks)))
-
-
-Store = Callable[[Any, Sequence[Any], int, Callable[[Any], Any], int], None]
-"""Writes one vector of results: output block, point (an index along `points`), first lane, the sum at a lane counted
-from there, and how many lanes."""
-
-Prepare = Callable[[Sequence[Any], Any], tuple[Any, Any]]
-"""For a task's outer index and first row: the buffer that holds its inputs, and where in it the first row begins."""
-
-
-def in_memory(x: Any, c: Contraction) -> Prepare:
-    """Inputs that lie in a flat buffer as the contraction's strides say."""
-
-    def prepare(outer: Sequence[Any], begin: Any) -> tuple[Any, Any]:
-        base = c.x_base + sum((i * axis.x for i, axis in zip(outer, c.outer)), 0)
-        return x, base + begin * c.rows.x if c.rows.extent > 1 else base
-
-    return prepare
-
-
-def emit(
-    c: Contraction,
-    tiling: Tiling,
-    prepare: Prepare,
-    w: Any,
-    store: Store,
-    target: CpuTarget,
-    *,
-    roll: bool = False,
-    parallel: bool = True,
-) -> None:
-    """Write the loops, inside a PrimFunc that is being built. With `roll` results are stored by a loop over the
-    points of a tile, not by straight code: for what takes many instructions to compute from the sum. Without
-    `parallel` all tasks are done by the thread that comes along."""
-    lanes = gcd(c.block, target.lanes(c.dtype))
-    _Nest(c, tiling, prepare, w, store, lanes, roll, parallel, streams=streams(c, target)).emit()
-
-
-def streams(c: Contraction, target: CpuTarget) -> bool:
-    """Whether the weights come from beyond the second cache, in the order in which they are used."""
-    around = prod(axis.extent for axis in c.outer if axis.w) * c.groups
-    size = c.blocks * c.block_stride * (4 if c.dtype == "float32" else 8)
-    return around * size > target.l2_bytes / 2 and c.block_stride == c.steps * c.block
-
-
-@contextmanager
-def loop(extent: int, work: int) -> Iterator[Any]:
-    """A loop over independent tasks, parallel if they do enough vector operations together."""
-    with (T.parallel if extent > 1 and work >= PARALLEL_VECTORS else T.serial)(0, extent) as task:
-        yield task
-
-
-def split(flat: Any, extents: Sequence[int]) -> list[Any]:
-    """The index along each axis of a flat one."""
-    result, below = [], prod(extents)
-    for i, extent in enumerate(extents):
-        below //= extent
-        value = flat // below if below > 1 else flat
-        result.append(0 if extent == 1 else value % extent if i else value)
-    return result
-
-
-def bound(index: Any) -> Any:
-    """A name for an index that is computed; a number as it is."""
-    return index if isinstance(index, int) else T.bind(index)
-
-
-def _element(buffer: Any, begin: Any, lane: Any) -> Any:
-    return buffer[begin + lane]
-
-
-@dataclass
-class _Nest:
-    c: Contraction
-    tiling: Tiling
-    prepare: Prepare
-    w: Any
-    store: Store
-    lanes: int
-    roll: bool
-    parallel: bool
-    w_at: Any = 0
-    streams: bool = False
-
-    def emit(self) -> None:
-        c, t = self.c, self.tiling
-        banded = c.rows.extent if c.rows.extent > 1 else c.columns.extent
-        bands, columns = -(-banded // t.band), -(-c.blocks // t.blocks)
-        shares = -(-columns // t.share)
-        extents = [*(axis.extent for axis in c.outer), bands, c.groups, shares]
-        work = c.multiplications // self.lanes if self.parallel else 0
-        with loop(prod(extents), work) as task:
-            *outer, band, group, share = map(bound, split(task, extents))
-            begin = bound(band * t.band)
-            count = t.band if banded % t.band == 0 else T.bind(T.min(t.band, banded - begin))
-            x, base = self.prepare(outer, begin)
-            base = base + group * c.group_stride
-            self.w_at = c.w_base + sum((i * axis.w for i, axis in zip(outer, c.outer)), 0)
-            inside = t.share if columns % t.share == 0 else T.min(t.share, columns - share * t.share)
-            with T.serial(0, inside) as number:
-                first = (share * t.share + number) * t.blocks
-                # The last tile of blocks overlaps the one before rather than leave the group.
-                first = T.min(first, c.blocks - t.blocks) if c.blocks % t.blocks else first
-                block = bound(group * c.blocks + first)
-                if c.rows.extent > 1:
-                    self._rows(x, base, block, outer, begin, count)
-                else:
-                    self._single_row(x, base, block, outer, begin, count)
-
-    def _rows(self, x: Any, base: Any, block: Any, outer: Sequence[Any], begin: Any, count: Any) -> None:
-        """All tiles of `count` rows from `begin` on; `base` is where the first of them lies."""
-        height, rest = self.tiling.height, self.c.rows.extent % self.tiling.height
-        with T.serial(0, count // height) as i:
-            self._row_of_tiles(x, base + i * (height * self.c.rows.x), block, outer, begin + i * height, height, i)
-        if not rest:
-            return
-        done = count - rest
-        if isinstance(count, int):  # a single band, or bands that are all as high
-            self._row_of_tiles(x, base + done * self.c.rows.x, block, outer, begin + done, rest, count // height)
-            return
-        with T.If(count % height != 0), T.Then():
-            self._row_of_tiles(x, base + done * self.c.rows.x, block, outer, begin + done, rest, count // height)
-
-    def _row_of_tiles(
-        self, x: Any, base: Any, block: Any, outer: Sequence[Any], row: Any, height: int, number: Any
-    ) -> None:
-        """All tiles of `height` rows, the `number`th such rows of the band."""
-        columns, width = self.c.columns, self.tiling.width
-        whole, rest = divmod(columns.extent, width)
-        row, base, number = bound(row), bound(base), number * -(-columns.extent // width)
-        with T.serial(0, whole) as j:
-            self._tile(x, base + j * (width * columns.x), block, outer, (row, j * width), height, width, number + j)
-        if rest:
-            done = whole * width
-            self._tile(x, base + done * columns.x, block, outer, (row, done), height, rest, number + whole)
-
-    def _single_row(self, x: Any, base: Any, block: Any, outer: Sequence[Any], begin: Any, count: Any) -> None:
-        """All tiles of `count` columns from `begin` on. The last of a row overlaps the one before."""
-        width, extent = self.tiling.width, self.c.columns.extent
-        with T.serial(0, -(-count // width) if isinstance(count, int) else (count + (width - 1)) // width) as j:
-            start = begin + j * width
-            start = bound(T.min(start, extent - width) if extent % width else start)
-            self._tile(x, base + start * self.c.columns.x, block, outer, (0, start), 1, width, j)
-
-    def _tile(
-        self,
-        x: Any,
-        base: Any,
-        block: Any,
-        outer: Sequence[Any],
-        first: tuple[Any, Any],
-        height: int,
-        width: int,
-        number: Any,
-    ) -> None:
-        """One register tile, the `number`th of those that use these weights: `base` is where the inputs of its `first`
-        point begin."""
-        c, lanes, blocks, (row, column) = self.c, self.lanes, self.tiling.blocks, first
-        size = blocks * c.block
-        # 64 bits: LLVM may then add constants to an address that it would have to add before extending 32.
-        base, block = T.bind(T.cast(base, "int64")), T.bind(T.cast(block, "int64"))
-        points = list(product(range(height), range(width)))
-        places = [(i, at) for i in range(len(points)) for at in range(0, size, lanes)]
-        # One buffer a point: TVM puts only buffers below 1 KiB on the stack, from where LLVM takes them into registers.
-        sums = [T.alloc_buffer([size], c.dtype) for _ in points]
-        self._clear(sums, places)
-
-        def step(x_at: Any, w_at: Any, sums: Sequence[Any] = sums) -> None:
-            self._prefetch(block, w_at)
-            self._prefetch_next(block, w_at - self.w_at, number)
-            for i, (r, s) in enumerate(points):
-                element = T.Broadcast(x[base + (r * c.rows.x + s * c.columns.x) + x_at], lanes)
-                for at in range(0, size, lanes):
-                    here = T.Ramp(at, 1, lanes)
-                    weight = self.w[T.Ramp((block + at // c.block) * c.block_stride + w_at + at % c.block, 1, lanes)]
-                    T.buffer_store(sums[i], sums[i][here] + element * weight, [here])
-
-        def part(axes: Sequence[Axis], x_at: Any, w_at: Any) -> None:
-            some = [T.alloc_buffer([size], c.dtype) for _ in points]
-            self._clear(some, places)
-            self._reduce(axes, x_at, w_at, partial(step, sums=some))
-            for i, at in places:
-                here = T.Ramp(at, 1, lanes)
-                T.buffer_store(sums[i], sums[i][here] + some[i][here], [here])
-
-        if is_long(c.reduction):
-            in_parts(c.reduction, 0, self.w_at, part)
-        elif c.steps:
-            self._reduce([axis for axis in c.reduction if axis.extent > 1], 0, self.w_at, step)
-        if not self.roll:
-            for i, at in places:
-                r, s = points[i]
-                self._store(block, at, outer, row + r, column + s, partial(_element, sums[i], at))
-            return
-        tile = T.alloc_buffer([len(points) * size], c.dtype)
-        for i, at in places:
-            T.buffer_store(tile, sums[i][T.Ramp(at, 1, lanes)], [T.Ramp(i * size + at, 1, lanes)])
-        with T.serial(0, len(points)) as i:
-            for at in range(0, size, lanes):
-                r, s = (i // width, i % width) if height > 1 else (0, i)
-                self._store(block, at, outer, row + r, column + s, partial(_element, tile, i * size + at))
-
-    def _clear(self, sums: Sequence[Any], places: Sequence[tuple[int, int]]) -> None:
-        for i, at in places:
-            T.buffer_store(sums[i], T.Broadcast(T.cast(0, self.c.dtype), self.lanes), [T.Ramp(at, 1, self.lanes)])
-
-    def _prefetch(self, block: Any, w_at: Any) -> None:
-        """Ask for the weights that come some steps later. The hardware sees their streams too, but stops at pages."""
-        for at in range(0, self.tiling.blocks * self.c.block, self.lanes):
-            ahead = (block + at // self.c.block) * self.c.block_stride + w_at + at % self.c.block + AHEAD
-            self._ask_for(ahead, everywhere=3)
-
-    def _prefetch_next(self, block: Any, w_at: Any, number: Any) -> None:
-        """Ask for the weights of the next output blocks, an equal part in each of the tiles that use these. Else the
-        first tile would read all of them from memory, which is slower than it computes, and the others none. That
-        matters little where the others are many."""
-        c, t = self.c, self.tiling
-        rows, columns = (t.band, c.columns.extent) if c.rows.extent > 1 else (1, t.band)
-        tiles = -(-rows // t.height) * -(-columns // t.width)
-        if not self.streams or not 1 < tiles <= MANY_TILES:
-            return
-        parts = 1 << tiles.bit_length() - 1  # division by a power of two is a shift; tiles left over ask further ahead
-        size = t.blocks * c.block_stride
-        begin = block * c.block_stride + self.w_at + size + number * (size // parts)
-        for at in range(0, -(-t.blocks * c.block // parts), self.lanes):
-            self._ask_for(begin + w_at * t.blocks // parts + at, everywhere=2)
-
-    def _ask_for(self, at: Any, everywhere: int) -> None:
-        """Prefetch a vector of weights into the caches from the first (3) or the second (2) on."""
-        for_read, data = 0, 1
-        hints = (tirx.const(hint, "int32") for hint in (for_read, everywhere, data))
-        T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(self.w[at]), *hints))
-
-    def _store(
-        self, block: Any, at: int, outer: Sequence[Any], row: Any, column: Any, total: Callable[[Any], Any]
-    ) -> None:
-        point = self.c.coordinates(outer, row, column)
-        self.store(block + at // self.c.block, point, at % self.c.block, total, self.lanes)
-
-    def _reduce(self, axes: Sequence[Axis], x_at: Any, w_at: Any, step: Callable[[Any, Any], None]) -> None:
-        if not axes:
-            step(x_at, w_at)
-            return
-        axis, *rest = axes
-        if rest:
-            with T.serial(0, axis.extent) as k:
-                self._reduce(rest, x_at + k * axis.x, w_at + k * axis.w, step)
-            return
-        unrolled = min(self.tiling.unrolled, axis.extent)
-        whole = axis.extent // unrolled
-        if whole > 1:
-            with T.serial(0, whole) as k:
-                for u in range(unrolled):
-                    step(x_at + (k * unrolled + u) * axis.x, w_at + (k * unrolled + u) * axis.w)
-        for r in range(whole * unrolled if whole > 1 else 0, axis.extent):
-            step(x_at + r * axis.x, w_at + r * axis.w)
+    share, whole = min(tiling.share, -(-c.blocks // blocks)), c.reduction[0].extent
+    depth = tiling.depth if tiling.depth and whole % tiling.depth == 0 else whole
+    return Tiling(height, width, blocks, tiling.unrolled, band, share, depth)

@@ -21,8 +21,9 @@ from convc.ir.layout import blocked_weight, channel_block
 from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build, padded_shape
-from convc.targets.cpu.contraction import Contraction, Prepare, Store, Tiling, emit, in_memory
-from convc.targets.cpu.tiling import tilings
+from convc.targets.cpu.contraction import Contraction, Tiling, Window
+from convc.targets.cpu.register_tile import Prepare, Store, emit, in_memory
+from convc.targets.cpu.tiling import flattened, tilings
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.target import CpuTarget
@@ -51,7 +52,7 @@ class DirectConv:
     def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, ConvOp)
-        c = contraction(op, padded_shape(op.x, op.pads.get_values()))
+        c = flattened(contraction(op, padded_shape(op.x, op.pads.get_values())), target)
         return [vars(tiling) for tiling in tilings(c, prod(physical_shape(op.x)), prod(physical_shape(op.w)), target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
@@ -62,7 +63,7 @@ def _body(emitter: BufferEmitter, tiling: Tiling, target: CpuTarget) -> None:
     op = emitter.kernel.anchor
     assert isinstance(op, ConvOp)
     pads, shape = op.pads.get_values(), padded_shape(op.x, op.pads.get_values())
-    c = contraction(op, shape)
+    c = flattened(contraction(op, shape), target)
     if emitter.must_copy(op.x, pads) and _can_copy_bands(op) and tiling.share * tiling.blocks >= c.blocks:
         c, prepare = _copied_bands(emitter, op, tiling, target)
     else:
@@ -129,15 +130,20 @@ def contraction(op: ConvOp, shape: Sequence[int], *, alone: bool = False) -> Con
         Axis(result[0], 0 if alone else strides[0]),
         *(Axis(n, step * s) for n, step, s in zip(result[2:], spatial, op.strides.get_values(), strict=True)),
     )
-    taps = (
+    taps = [
         Axis(k, step * d, w)
         for k, step, d, w in zip(
             shape_of(op.w)[2:], spatial, op.dilations.get_values(), w_strides[2 : 2 + rank], strict=True
         )
-    )
+    ]
+    if not channel_block(layout_of(op.x)):
+        # Neighbouring points share inputs along the columns, which LLVM would keep in registers from tap to tap, and
+        # have none left for the sums; not along the rows.
+        taps = taps[::-1]
     reduction = [Axis(weight[1], strides[1], w_strides[1]), *taps]
     if blocked := channel_block(layout_of(op.x)):
         reduction.append(Axis(blocked, 1, w_strides[2 + rank]))
+    windows = _windows(op) if blocked and rank > 1 and min(result[-2:]) > 1 else (None, None)
     return Contraction(
         points=points,
         reduction=tuple(reduction),
@@ -147,4 +153,18 @@ def contraction(op: ConvOp, shape: Sequence[int], *, alone: bool = False) -> Con
         groups=group,
         group_stride=weight[1] * strides[1],
         dtype=dtype_of(op.result),
+        row_window=windows[0],
+        column_window=windows[1],
     )
+
+
+def _windows(op: ConvOp) -> tuple[Window | None, Window | None]:
+    """What the window reads along rows and columns, where taps may read padding alone: along columns only taps that
+    lie apart, since tiles are wide."""
+    rank, found = len(shape_of(op.x)) - 2, []
+    for axis, least in ((rank - 2, 1), (rank - 1, 2)):
+        taps, pads, dilation = shape_of(op.w)[2 + axis], op.pads.get_values(), op.dilations.get_values()[axis]
+        window = Window(1 + axis, op.strides.get_values()[axis], pads[axis], dilation, shape_of(op.x)[2 + axis])
+        found.append(window if taps > 1 and dilation >= least and (pads[axis] or pads[rank + axis]) else None)
+    rows, columns = found
+    return rows, columns

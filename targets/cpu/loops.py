@@ -1,17 +1,45 @@
-"""Scheduling steps that the CPU's templates share."""
+"""What the CPU's templates share of loops: those that are written out, and steps that schedule others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import prod
 from typing import Any
 
+import tvm.script.ir_builder.tirx as T
 from tvm import s_tir, tirx
 
-from convc.targets.cpu.contraction import PARALLEL_VECTORS
 from convc.targets.target import CpuTarget
+
+PARALLEL_VECTORS = 1 << 12
+"""Fewer vector operations than this take less than a microsecond. A region costs half of one, as long as the workers
+have not gone to sleep; and what one core writes alone, the others must fetch from it: 6 ns a line."""
 
 PARALLEL_ELEMENTS = 1 << 15
 """A loop nest of fewer iterations takes some 10 microseconds, and a parallel region costs several."""
+
+
+@contextmanager
+def loop(extent: int, work: int) -> Iterator[Any]:
+    """A loop over independent tasks, parallel if they do enough vector operations together."""
+    with (T.parallel if extent > 1 and work >= PARALLEL_VECTORS else T.serial)(0, extent) as task:
+        yield task
+
+
+def split(flat: Any, extents: Sequence[int]) -> list[Any]:
+    """The index along each axis of a flat one."""
+    result, below = [], prod(extents)
+    for i, extent in enumerate(extents):
+        below //= extent
+        value = flat // below if below > 1 else flat
+        result.append(0 if extent == 1 else value % extent if i else value)
+    return result
+
+
+def bound(index: Any) -> Any:
+    """A name for an index that is computed; a number as it is."""
+    return index if isinstance(index, int) else T.bind(index)
 
 
 def even_tile(extent: int, limit: int) -> int:

@@ -15,8 +15,10 @@ from convc.ir.layout import blocked_weight
 from convc.ir.neural import MatMulOp
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build
-from convc.targets.cpu.contraction import Contraction, Tiling, emit, in_memory, split
+from convc.targets.cpu.contraction import Contraction, Tiling
+from convc.targets.cpu.loops import split
 from convc.targets.cpu.plain import PlainContraction, emit_plain, register_tile
+from convc.targets.cpu.register_tile import emit, in_memory
 from convc.targets.cpu.tiling import tilings
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue

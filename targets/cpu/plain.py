@@ -19,7 +19,7 @@ from typing import Any
 import tvm.script.ir_builder.tirx as T
 
 from convc.targets.cpu.axes import Axis, in_parts, is_long
-from convc.targets.cpu.contraction import bound, loop, split
+from convc.targets.cpu.loops import bound, loop, split
 from convc.targets.cpu.tiling import LATENCY, LOADS, STORE, TILE
 from convc.targets.target import CpuTarget
 

@@ -14,7 +14,7 @@ from convc.ir.kernel import KernelOp
 from convc.ir.windows import ConvOp
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build, padded_shape
-from convc.targets.cpu.contraction import split
+from convc.targets.cpu.loops import split
 from convc.targets.cpu.plain import PlainContraction, emit_plain, plain_cycles, register_tile
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue

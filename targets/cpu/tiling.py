@@ -7,6 +7,7 @@ larger aarch64 ones. What matters is the order of the tilings, and that the firs
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import ceil, prod
 
 from convc.targets.cpu.axes import Axis
@@ -39,16 +40,35 @@ def cycles(c: Contraction, target: CpuTarget) -> float:
     return around * min(_cycles(c, target, *tile) for tile in _register_tiles(c, target))
 
 
+def flattened(c: Contraction, target: CpuTarget) -> Contraction:
+    """The contraction with its rows as one, where they can be and that is faster: fewer tiles are cut short."""
+    forms = [c, replace(c, flat=True)] if c.can_be_flat else [c]
+    return min(forms, key=lambda form: cycles(form, target))
+
+
 def _register_tiles(c: Contraction, target: CpuTarget) -> Iterator[tuple[int, int, int]]:
     """(height, width, blocks) that fit the registers, beside a vector of w a block and an element of x."""
     vectors = max(1, c.block // target.lanes(c.dtype))
     alone = c.rows.extent * c.columns.extent == 1  # a product with a vector: only blocks fill the pipeline
     for blocks in range(1, min(c.blocks, 8 if alone else _BLOCKS) + 1):
         room = (target.vector_registers - 1) // (blocks * vectors) - 1
+        if not room and blocks * vectors < target.vector_registers:
+            room = 1  # a single point takes each vector of w once, straight from memory
         for width in range(1, min(c.columns.extent, room) + 1):
             yield 1, width, blocks
             if width == c.columns.extent:
                 yield from ((height, width, blocks) for height in range(2, min(c.rows.extent, room // width) + 1))
+
+
+def _depth(c: Contraction, target: CpuTarget, blocks: int) -> int:
+    """How much of the outermost reduction axis a pass takes: all of it, unless the weights of a tile's outputs would
+    leave the second cache before the next tile wants them. Those of a pass stay in the first."""
+    whole, size = c.reduction[0].extent, 4 * c.steps * blocks * c.block
+    one_tile, one_axis = c.rows.extent * c.columns.extent == 1, all(axis.extent == 1 for axis in c.reduction[1:])
+    if size <= target.l2_bytes / 2 or one_tile or one_axis:
+        return whole
+    most = whole * target.l1_bytes // size
+    return next((n for n in range(most, most // 2, -1) if whole % n == 0), whole)
 
 
 def _cycles(c: Contraction, target: CpuTarget, height: int, width: int, blocks: int) -> float:
@@ -87,7 +107,7 @@ def _tasks(c: Contraction, target: CpuTarget, x_size: int, w_size: int, height: 
     """
     item = 4
     unrolled = 1 if _overlaps(c) else _UNROLLED
-    columns = ceil(c.blocks / blocks)
+    columns, depth = ceil(c.blocks / blocks), _depth(c, target, blocks)
     banded, step = (c.rows.extent, height) if c.rows.extent > 1 else (c.columns.extent, width)
     around = prod(axis.extent for axis in c.outer) * c.groups
     image = item * x_size / around
@@ -101,17 +121,17 @@ def _tasks(c: Contraction, target: CpuTarget, x_size: int, w_size: int, height: 
         if item * w_size <= _REMOTE * image and banded >= by_core * _FEW_ROWS:
             bands = max(bands, by_core)
         share = max(1, min(around * columns // _TASKS, columns))
-        return Tiling(height, width, blocks, unrolled, rounded(banded / bands), share)
+        return Tiling(height, width, blocks, unrolled, rounded(banded / bands), share, depth)
     if item * w_size <= target.l2_bytes / 2:
         fits = target.l2_bytes / 4 / (image / banded)
         band = rounded(min(banded * around / _TASKS, fits))
         if _rows_overlap(c):
             band = max(band, rounded(_FEW_ROWS))
-        return Tiling(height, width, blocks, unrolled, band, columns)
+        return Tiling(height, width, blocks, unrolled, band, columns, depth)
     bands = ceil(_TASKS / (around * columns))
     fits = target.l2_bytes / 2 / (image / banded)
     share = columns if fits < banded and item * w_size < image else 1
-    return Tiling(height, width, blocks, unrolled, rounded(min(banded / bands, fits)), share)
+    return Tiling(height, width, blocks, unrolled, rounded(min(banded / bands, fits)), share, depth)
 
 
 def _rows_overlap(c: Contraction) -> bool:
@@ -123,5 +143,5 @@ def _rows_overlap(c: Contraction) -> bool:
 def _overlaps(c: Contraction) -> bool:
     """Whether neighbouring points share inputs along the innermost reduction axis, as in a plain first layer. LLVM
     would keep those of unrolled steps in registers, and have none left for the sums."""
-    inner = c.reduction[-1]
+    inner = next((axis for axis in reversed(c.reduction) if axis.extent > 1), c.reduction[-1])
     return 0 < c.columns.x < inner.extent * inner.x and c.columns.x % inner.x == 0

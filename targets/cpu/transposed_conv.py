@@ -23,8 +23,9 @@ from convc.ir.layout import channel_block, transposed_weight
 from convc.ir.windows import ConvTransposeOp
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build, padded_shape
-from convc.targets.cpu.contraction import Contraction, Tiling, emit, fitted, in_memory
+from convc.targets.cpu.contraction import Contraction, Tiling, fitted
 from convc.targets.cpu.direct_conv import channel_store
+from convc.targets.cpu.register_tile import emit, in_memory
 from convc.targets.cpu.tiling import tilings
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue

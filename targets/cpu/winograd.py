@@ -27,7 +27,9 @@ from convc.ir.windows import WinogradConvOp
 from convc.ir.winograd import Transforms, transforms
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build
-from convc.targets.cpu.contraction import Contraction, Tiling, bound, emit, fitted, in_memory, loop, split
+from convc.targets.cpu.contraction import Contraction, Tiling, fitted
+from convc.targets.cpu.loops import bound, loop, split
+from convc.targets.cpu.register_tile import emit, in_memory
 from convc.targets.cpu.tiling import cycles, tilings
 from convc.targets.cpu.winograd_transforms import input_transform, output_transform
 from convc.targets.epilogues import elementwise_epilogue

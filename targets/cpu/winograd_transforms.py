@@ -10,7 +10,7 @@ import tvm.script.ir_builder.tirx as T
 from convc.ir.attributes import shape_of
 from convc.ir.windows import WinogradConvOp
 from convc.targets.cpu.buffers import BufferEmitter
-from convc.targets.cpu.contraction import bound
+from convc.targets.cpu.loops import bound
 from convc.targets.even_odd import even_odd_columns, even_odd_rows
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ PASSES = [
     "recognise-activations",
     "canonicalise,fold-batch-norm",
     "canonicalise,fold-conv-scale",
-    "canonicalise,fold-pads",
+    "canonicalise,fold-pads,trim-taps",
     "canonicalise,recognise-activations,fold-batch-norm,fold-conv-scale,fold-pads,canonicalise",
 ]
 UNARY = ["relu", "sigmoid", "neg", "abs", "tanh", "hard_swish", "exp"]

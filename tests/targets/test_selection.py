@@ -36,13 +36,31 @@ NETWORKS = {
 }
 
 
+DENSE = """func.func @main(%x: tensor<1x300xf32>) -> tensor<1x1000xf32> {
+    %w = convc.weight @w : tensor<1000x300xf32>
+    %y = convc.matmul %x, %w transpose_b : (tensor<1x300xf32>, tensor<1000x300xf32>) -> tensor<1x1000xf32>
+    func.return %y : tensor<1x1000xf32>
+}"""
+
+
 @pytest.mark.parametrize("what", NETWORKS)
 def test_what_passes_bring_to_a_template(what):
     template, shape, text = NETWORKS[what]
-    context, target = CompilerContext(), parse_target("cpu:skylake-avx512")
+    assert templates(shape, text, "cpu:skylake-avx512") == [template]
+
+
+@pytest.mark.parametrize("target", ["cpu:skylake-avx512", "cpu:haswell", "cpu:x86-64-v2", "cpu:cortex-a76"])
+def test_a_product_with_a_vector_has_a_template_whatever_the_registers(target):
+    """Its weights lie in blocks of several vectors, which must fit the registers beside what they are multiplied by."""
+    assert templates((1000, 300), DENSE, target) == ["packed_matmul"]
+
+
+def templates(shape, text, target_name):
+    """Those of a network of one weight, of such a shape."""
+    context, target = CompilerContext(), parse_target(target_name)
     context.weights.add(np.random.default_rng(0).standard_normal(shape).astype(np.float32), "w")
     module = parse(f"builtin.module {{ {text} }}", context)
     for _, passes in phases(3, target):
         pipeline(passes).apply(context, module)
     kernels = [op for op in main_function(module).body.block.ops if isinstance(op, KernelOp) and op.anchor]
-    assert [kernel.template.data for kernel in kernels] == [template]
+    return [kernel.template.data for kernel in kernels]

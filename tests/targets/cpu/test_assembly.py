@@ -26,15 +26,20 @@ _VECTOR = re.compile(r"[xyz]mm\d|\b[qv]\d")
 
 def hot_loop(assembly: str) -> list[str]:
     """From the first to the last multiply-add of the innermost loop that has most of them."""
+    body = whole_loop(assembly)
+    places = [i for i, line in enumerate(body) if is_multiply_add(line)]
+    return body[places[0] : places[-1] + 1]
+
+
+def whole_loop(assembly: str) -> list[str]:
+    """The innermost loop that has most multiply-adds."""
     code = [re.split("#|//", line)[0].strip() for line in assembly.splitlines()]
     code = [line for line in code if line and (line.endswith(":") or not line.startswith("."))]
     place = {line[:-1]: i for i, line in enumerate(code) if line.endswith(":")}
     jumps = ((i, _JUMP.fullmatch(line)) for i, line in enumerate(code))
     loops = [(place[jump[1]], i) for i, jump in jumps if jump and place.get(jump[1], i) < i]
     inner = [loop for loop in loops if not any(other != loop and encloses(loop, other) for other in loops)]
-    body = max((code[begin:end] for begin, end in inner), key=lambda lines: sum(map(is_multiply_add, lines)))
-    places = [i for i, line in enumerate(body) if is_multiply_add(line)]
-    return body[places[0] : places[-1] + 1]
+    return max((code[begin:end] for begin, end in inner), key=lambda lines: sum(map(is_multiply_add, lines)))
 
 
 def encloses(loop: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -100,6 +105,16 @@ def packed(m, k, n):
     return PackedMatMul(), kernel
 
 
+def dense(k, n):
+    """A product of one row, with a weight in blocks of as many vectors as `assign-layouts` takes."""
+
+    def kernel(build_kernel, b):
+        operands = [((1, k), "float32"), ((n, k), "float32", f"OI{8 * b}o")]
+        return build_kernel(operands, lambda x, w: MatMulOp(x, w, transpose_b=True).result)
+
+    return PackedMatMul(), kernel
+
+
 def plain(m, k, n):
     def kernel(build_kernel, b):
         return build_kernel([((m, k), "float32"), ((k, n), "float32")], lambda x, y: MatMulOp(x, y).result)
@@ -128,11 +143,11 @@ CASES = {
     "grouped": grouped(24, 28),
     "product": packed(128, 256, 512),
     "product of odd rows": packed(197, 768, 768),
+    "dense layer": dense(2048, 1000),
     "plain product": plain(64, 64, 96),
     "plain product of odd columns": plain(197, 64, 197),
 }
 SPILL_ON_16_REGISTERS = {
-    "first 7x7",
     "first 3x3",
     "depthwise at 56",
     "depthwise at 14",
@@ -166,6 +181,17 @@ def test_the_hot_loop_is_multiply_adds_in_registers(case, target, build_kernel):
         assert not stack, "vectors go to the stack and back"
 
 
+@pytest.mark.parametrize("target", ["cpu:haswell", "cpu:skylake-avx512"])
+@pytest.mark.parametrize("band", [4, 5])
+def test_bands_that_do_not_divide_the_rows_keep_addresses_in_registers(band, target, build_kernel):
+    """LLVM's strength reduction made a variable of every address, and kept 900 of them on the stack."""
+    described, (template, make) = parse_target(target), conv(128, 128, 56, 3, 2)
+    kernel = make(build_kernel, described.lanes())
+    config = {**template.candidates(kernel, described)[0], "band": band}
+    code = lowered({"kernel": template.schedule(kernel, config, described)}, described).inspect_source("asm")
+    assert len(re.findall(r"%rsp", code)) <= 100
+
+
 @pytest.mark.parametrize("case", ["3x3 at 7", "1x1 at 7"])
 def test_weights_from_memory_are_asked_for_before_their_tiles_begin(case, build_kernel):
     """A line of the next output blocks for each two vectors of these: 4 tiles, of 2 blocks, share the asking."""
@@ -173,7 +199,8 @@ def test_weights_from_memory_are_asked_for_before_their_tiles_begin(case, build_
     kernel = make(build_kernel, described.lanes())
     config = template.candidates(kernel, described)[0]
     assert (config["height"], config["width"], config["blocks"]) == (2, 7, 2)
-    body = hot_loop(lowered({"kernel": template.schedule(kernel, config, described)}, described).inspect_source("asm"))
-    steps = sum(map(is_multiply_add, body)) / 28 - 1  # what the first one asks for stands before its multiply-adds
+    code = lowered({"kernel": template.schedule(kernel, config, described)}, described).inspect_source("asm")
+    body = whole_loop(code)
+    steps = sum(map(is_multiply_add, body)) / 28
     assert sum("prefetcht0" in line for line in body) == 2 * steps
     assert sum("prefetcht1" in line for line in body) == steps

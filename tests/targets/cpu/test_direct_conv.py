@@ -33,6 +33,19 @@ CASES = {
     "uneven pads": ((1, 8, 10, 11), (16, 8, 3, 4), {"strides": (2, 1), "pads": (0, 3, 2, 1)}),
     "pads past the kernel": ((1, 8, 4, 5), (16, 8, 3, 3), {"pads": (4, 3, 5, 4)}),
     "dilation": ((1, 8, 15, 15), (16, 8, 3, 3), {"strides": (1, 2), "pads": (2, 1, 2, 1), "dilations": (2, 3)}),
+    "dilation nearly as large as the map": (
+        (1, 24, 9, 17),
+        (16, 24, 3, 3),
+        {"pads": (7, 13, 7, 13), "dilations": (7, 13)},
+    ),
+    "taps that read padding, one axis and stride": (
+        (2, 16, 19, 8),
+        (24, 16, 5, 1),
+        {"strides": (2, 1), "pads": (12, 0, 11, 0), "dilations": (6, 1)},
+    ),
+    "rows that read padding alone": ((1, 8, 3, 5), (16, 8, 2, 2), {"pads": (9, 8, 9, 8), "dilations": (3, 3)}),
+    "1x1, rows that no tile divides": ((2, 24, 5, 13), (40, 24, 1, 1), {}),
+    "weights past the second cache": ((1, 448, 5, 9), (48, 448, 3, 3), {"strides": (2, 1), "pads": (1, 1, 1, 1)}),
     "two groups": ((1, 32, 9, 9), (96, 16, 3, 3), {"pads": (1, 1, 1, 1), "group": 2}),
     "groups of one block": ((1, 64, 6, 6), (64, 16, 3, 3), {"strides": (2, 2), "pads": (1, 1, 1, 1), "group": 4}),
     "groups, 1x1, batch": ((2, 32, 5, 6), (32, 16, 1, 1), {"group": 2}),
@@ -106,16 +119,23 @@ def test_every_candidate_computes_the_same(case, build_kernel, check):
 )
 def test_each_core_keeps_to_rows_of_its_own_where_weights_are_few(x, w, bands, build_kernel):
     """Else to outputs of its own, and reads what other cores wrote."""
-    target = replace(parse_target("cpu"), cores=2)
+    target = replace(parse_target("cpu:skylake-avx512"), cores=2)
     config = DirectConv().candidates(conv_kernel(build_kernel, x, w, {}), target)[0]
     assert -(-(x[2] - w[2] + 1) // config["band"]) == bands
 
 
 @pytest.mark.parametrize(
-    "tiling", [(1, 1, 1, 1, 1, 1), (2, 14, 1, 4, 4, 2), (1, 3, 2, 16, 14, 1), (3, 14, 1, 2, 14, 9)]
+    "tiling",
+    [
+        (1, 1, 1, 1, 1, 1, 2),
+        (2, 14, 1, 4, 4, 2, 1),
+        (1, 3, 2, 16, 14, 1, 2),
+        (3, 14, 1, 2, 14, 9, 2),
+        (1, 5, 1, 2, 5, 3, 1),
+    ],
 )
 def test_any_tiling_computes_the_same(tiling, build_kernel, check):
-    config = dict(zip(("height", "width", "blocks", "unrolled", "band", "share"), tiling))
+    config = dict(zip(("height", "width", "blocks", "unrolled", "band", "share", "depth"), tiling))
     check(
         conv_kernel(build_kernel, (1, 32, 14, 14), (48, 32, 3, 3), {"pads": (1, 1, 1, 1)}), DirectConv(), config=config
     )

@@ -11,11 +11,12 @@ from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.matmul import PackedMatMul, PlainMatMul
 from convc.targets.target import parse_target
 
+LANES = parse_target("cpu").lanes()
 # a, b [N, K], the block of N
 PACKED = {
     "one row": ((1, 100), (40, 100), 16),
-    "one row, a block of several vectors": ((1, 300), (129, 300), 128),
-    "one row of a batch": ((1, 1, 64), (50, 64), 64),
+    "one row, a block of several vectors": ((1, 300), (129, 300), 8 * LANES),
+    "one row of a batch": ((1, 1, 64), (50, 64), 4 * LANES),
     "one column": ((7, 33), (1, 33), 16),
     "one element": ((1, 5), (1, 5), 16),
     "one step": ((5, 1), (30, 1), 16),

@@ -12,6 +12,9 @@ from convc.ir.winograd import POINTS, transformed_weight, transforms
 from convc.targets.cpu.winograd import Geometry, Winograd, chunks
 from convc.targets.target import parse_target
 
+LANES = parse_target("cpu").lanes()
+"""A block of channels: tiles are vectors."""
+
 ERROR = 1e-5
 """max|diff| / max|ref| of one operation: what direct convolution is held to as well."""
 
@@ -41,7 +44,7 @@ def operands(case, seed=0):
     )
 
 
-def winograd_kernel(build_kernel, case, m, block=16, epilogue=None, extra=()):
+def winograd_kernel(build_kernel, case, m, block=LANES, epilogue=None, extra=()):
     x, outputs, pads = CASES[case]
     layout = f"NCHW{block}c"
 

@@ -1,0 +1,334 @@
+"""How a contraction is computed in register tiles.
+
+The register tile is `height x width x blocks` vectors of accumulators, over neighbouring rows and columns of points.
+Each step of the reduction loads one vector of w a block and one broadcast element of x a point, and multiplies each
+with each (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 2008; Georganas et al.,
+"Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018). Around it, a task computes a
+band of rows for some output blocks: in the cache lie either the band, while weights pass by, or the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from math import gcd, prod
+from typing import Any
+
+import tvm.script.ir_builder.tirx as T
+from tvm import tirx
+
+from convc.targets.cpu.axes import Axis, in_parts, is_long
+from convc.targets.cpu.contraction import Contraction, Tiling
+from convc.targets.cpu.loops import bound, loop, split
+from convc.targets.target import CpuTarget
+
+AHEAD = 512
+"""Elements between the weights in use and those that are prefetched into the first cache. Measured with 100 MB of
+weights in turn: 1024 to 4096 bytes are alike, and give 1x1 and 3x3 layers at 7x7 15 % over none; layers with few
+weights do not mind. That is with tiles of many registers; in small ones a step has so few multiply-adds that it waits
+for its loads, and a prefetch takes the place of one: networks are 3 to 4 % faster without (16 registers, Zen 3)."""
+
+MANY_REGISTERS = 32
+"""Of vectors: AVX-512 and NEON have so many, AVX2 and SSE half."""
+
+MANY_TILES = 16
+"""So many tiles on the same weights hide the time that the first of them waits for memory."""
+
+Store = Callable[[Any, Sequence[Any], int, Callable[[Any], Any], int], None]
+"""Writes one vector of results: output block, point (an index along `points`), first lane, the sum at a lane counted
+from there, and how many lanes."""
+
+Prepare = Callable[[Sequence[Any], Any], tuple[Any, Any]]
+"""For a task's outer index and first row: the buffer that holds its inputs, and where in it the first row begins."""
+
+
+def in_memory(x: Any, c: Contraction) -> Prepare:
+    """Inputs that lie in a flat buffer as the contraction's strides say."""
+
+    def prepare(outer: Sequence[Any], begin: Any) -> tuple[Any, Any]:
+        base = c.x_base + sum((i * axis.x for i, axis in zip(outer, c.outer)), 0)
+        return x, base + begin * c.rows.x if c.rows.extent > 1 else base
+
+    return prepare
+
+
+def emit(
+    c: Contraction,
+    tiling: Tiling,
+    prepare: Prepare,
+    w: Any,
+    store: Store,
+    target: CpuTarget,
+    *,
+    roll: bool = False,
+    parallel: bool = True,
+) -> None:
+    """Write the loops, inside a PrimFunc that is being built. With `roll` results are stored by a loop over the
+    points of a tile, not by straight code: for what takes many instructions to compute from the sum. Without
+    `parallel` all tasks are done by the thread that comes along."""
+    lanes = gcd(c.block, target.lanes(c.dtype))
+    ahead = AHEAD if target.vector_registers >= MANY_REGISTERS else 0
+    _Nest(c, tiling, prepare, w, store, lanes, roll, parallel, ahead=ahead, streams=streams(c, target)).emit()
+
+
+def streams(c: Contraction, target: CpuTarget) -> bool:
+    """Whether the weights come from beyond the second cache, in the order in which they are used."""
+    around = prod(axis.extent for axis in c.outer if axis.w) * c.groups
+    size = c.blocks * c.block_stride * (4 if c.dtype == "float32" else 8)
+    return around * size > target.l2_bytes / 2 and c.block_stride == c.steps * c.block
+
+
+def _element(buffer: Any, begin: Any, lane: Any) -> Any:
+    return buffer[begin + lane]
+
+
+@dataclass
+class _Nest:
+    c: Contraction
+    tiling: Tiling
+    prepare: Prepare
+    w: Any
+    store: Store
+    lanes: int
+    roll: bool
+    parallel: bool
+    w_at: Any = 0
+    ahead: int = 0
+    streams: bool = False
+    earlier: Any = None  # the sums of the passes before, for each tile of the band
+    done: Any = 0  # passes
+
+    def emit(self) -> None:
+        c, t = self.c, self.tiling
+        banded = c.rows.extent if c.rows.extent > 1 else c.columns.extent
+        bands, columns = -(-banded // t.band), -(-c.blocks // t.blocks)
+        shares = -(-columns // t.share)
+        extents = [*(axis.extent for axis in c.outer), bands, c.groups, shares]
+        work = c.multiplications // self.lanes if self.parallel else 0
+        with loop(prod(extents), work) as task:
+            *outer, band, group, share = map(bound, split(task, extents))
+            begin = bound(band * t.band)
+            count = t.band if banded % t.band == 0 else T.bind(T.min(t.band, banded - begin))
+            x, base = self.prepare(outer, begin)
+            base = base + group * c.group_stride
+            self.w_at = c.w_base + sum((i * axis.w for i, axis in zip(outer, c.outer)), 0)
+            inside = t.share if columns % t.share == 0 else T.min(t.share, columns - share * t.share)
+            if self._passes > 1:
+                self.earlier = T.alloc_buffer([self._tiles * t.height * t.width * t.blocks * c.block], c.dtype)
+            with T.serial(0, inside) as number:
+                first = (share * t.share + number) * t.blocks
+                # The last tile of blocks overlaps the one before rather than leave the group.
+                first = T.min(first, c.blocks - t.blocks) if c.blocks % t.blocks else first
+                block = bound(group * c.blocks + first)
+                with T.serial(0, self._passes) if self._passes > 1 else nullcontext(0) as self.done:
+                    if c.rows.extent > 1:
+                        self._rows(x, base, block, outer, begin, count)
+                    else:
+                        self._single_row(x, base, block, outer, begin, count)
+
+    @property
+    def _passes(self) -> int:
+        """How often a task goes over its band for some outputs."""
+        return max(self.c.reduction[0].extent // self.tiling.depth, 1) if self.tiling.depth else 1
+
+    @property
+    def _tiles(self) -> int:
+        """Register tiles of a whole band."""
+        c, t = self.c, self.tiling
+        rows, columns = (t.band, c.columns.extent) if c.rows.extent > 1 else (1, t.band)
+        return -(-rows // t.height) * -(-columns // t.width)
+
+    def _rows(self, x: Any, base: Any, block: Any, outer: Sequence[Any], begin: Any, count: Any) -> None:
+        """All tiles of `count` rows from `begin` on; `base` is where the first of them lies."""
+        height, rest = self.tiling.height, self.c.rows.extent % self.tiling.height
+        with T.serial(0, count // height) as i:
+            self._row_of_tiles(x, base + i * (height * self.c.rows.x), block, outer, begin + i * height, height, i)
+        if not rest:
+            return
+        done = count - rest
+        if isinstance(count, int):  # a single band, or bands that are all as high
+            self._row_of_tiles(x, base + done * self.c.rows.x, block, outer, begin + done, rest, count // height)
+            return
+        with T.If(count % height != 0), T.Then():
+            self._row_of_tiles(x, base + done * self.c.rows.x, block, outer, begin + done, rest, count // height)
+
+    def _row_of_tiles(
+        self, x: Any, base: Any, block: Any, outer: Sequence[Any], row: Any, height: int, number: Any
+    ) -> None:
+        """All tiles of `height` rows, the `number`th such rows of the band."""
+        columns, width = self.c.columns, self.tiling.width
+        whole, rest = divmod(columns.extent, width)
+        row, base, number = bound(row), bound(base), number * -(-columns.extent // width)
+        with T.serial(0, whole) as j:
+            self._tile(x, base + j * (width * columns.x), block, outer, (row, j * width), height, width, number + j)
+        if rest:
+            done = whole * width
+            self._tile(x, base + done * columns.x, block, outer, (row, done), height, rest, number + whole)
+
+    def _single_row(self, x: Any, base: Any, block: Any, outer: Sequence[Any], begin: Any, count: Any) -> None:
+        """All tiles of `count` columns from `begin` on. The last of a row overlaps the one before."""
+        width, extent = self.tiling.width, self.c.columns.extent
+        with T.serial(0, -(-count // width) if isinstance(count, int) else (count + (width - 1)) // width) as j:
+            start = begin + j * width
+            start = bound(T.min(start, extent - width) if extent % width else start)
+            self._tile(x, base + start * self.c.columns.x, block, outer, (0, start), 1, width, j)
+
+    def _tile(
+        self,
+        x: Any,
+        base: Any,
+        block: Any,
+        outer: Sequence[Any],
+        first: tuple[Any, Any],
+        height: int,
+        width: int,
+        number: Any,
+    ) -> None:
+        """One register tile, the `number`th of those that use these weights: `base` is where the inputs of its `first`
+        point begin."""
+        c, lanes, blocks, (row, column) = self.c, self.lanes, self.tiling.blocks, first
+        size = blocks * c.block
+        # 64 bits: LLVM may then add constants to an address that it would have to add before extending 32.
+        base, block = T.bind(T.cast(base, "int64")), T.bind(T.cast(block, "int64"))
+        points = list(product(range(height), range(width)))
+        places = [(i, at) for i in range(len(points)) for at in range(0, size, lanes)]
+        # One buffer a point: TVM puts only buffers below 1 KiB on the stack, from where LLVM takes them into registers.
+        sums = [T.alloc_buffer([size], c.dtype) for _ in points]
+        self._clear(sums, places)
+
+        def step(x_at: Any, w_at: Any, sums: Sequence[Any] = sums) -> None:
+            self._prefetch(block, w_at)
+            self._prefetch_next(block, w_at - self.w_at, number)
+            for i, (r, s) in enumerate(points):
+                element = T.Broadcast(x[base + (r * c.rows.x + s * c.columns.x) + x_at], lanes)
+                for at in range(0, size, lanes):
+                    here = T.Ramp(at, 1, lanes)
+                    weight = self.w[T.Ramp((block + at // c.block) * c.block_stride + w_at + at % c.block, 1, lanes)]
+                    T.buffer_store(sums[i], sums[i][here] + element * weight, [here])
+
+        def part(axes: Sequence[Axis], x_at: Any, w_at: Any) -> None:
+            some = [T.alloc_buffer([size], c.dtype) for _ in points]
+            self._clear(some, places)
+            self._reduce(axes, x_at, w_at, partial(step, sums=some))
+            for i, at in places:
+                here = T.Ramp(at, 1, lanes)
+                T.buffer_store(sums[i], sums[i][here] + some[i][here], [here])
+
+        if is_long(c.reduction) and self._passes == 1:
+            in_parts(c.reduction, 0, self.w_at, part)
+        elif c.steps:
+            self._reduce(*self._reading(row, column, height, width), step)
+        if self._passes == 1:
+            self._finish(sums, points, places, block, outer, first)
+            return
+        slot = number * (self.tiling.height * self.tiling.width * size)
+        vectors = [(sums[i], T.Ramp(at, 1, lanes), T.Ramp(slot + i * size + at, 1, lanes)) for i, at in places]
+        with T.If(self.done > 0), T.Then():
+            for total, here, there in vectors:
+                T.buffer_store(total, total[here] + self.earlier[there], [here])
+        with T.If(self.done < self._passes - 1):
+            with T.Then():
+                for total, here, there in vectors:
+                    T.buffer_store(self.earlier, total[here], [there])
+            with T.Else():
+                self._finish(sums, points, places, block, outer, first)
+
+    def _finish(
+        self,
+        sums: Sequence[Any],
+        points: Sequence[tuple[int, int]],
+        places: Sequence[tuple[int, int]],
+        block: Any,
+        outer: Sequence[Any],
+        first: tuple[Any, Any],
+    ) -> None:
+        """Store the sums of a tile: of each of its points, a vector at each place."""
+        c, lanes, (row, column) = self.c, self.lanes, first
+        size, (height, width) = self.tiling.blocks * c.block, (1 + last for last in points[-1])
+        if not self.roll:
+            for i, at in places:
+                r, s = points[i]
+                self._store(block, at, outer, row + r, column + s, partial(_element, sums[i], at))
+            return
+        tile = T.alloc_buffer([len(points) * size], c.dtype)
+        for i, at in places:
+            T.buffer_store(tile, sums[i][T.Ramp(at, 1, lanes)], [T.Ramp(i * size + at, 1, lanes)])
+        with T.serial(0, len(points)) as i:
+            for at in range(0, size, lanes):
+                r, s = (i // width, i % width) if height > 1 else (0, i)
+                self._store(block, at, outer, row + r, column + s, partial(_element, tile, i * size + at))
+
+    def _reading(self, row: Any, column: Any, height: int, width: int) -> tuple[list[Axis], Any, Any]:
+        """The reduction of a tile: its axes, without taps that read zeros; where in x and in w it begins."""
+        over, *taps = self.c.reduction
+        depth = over.extent // self._passes
+        axes, step = [Axis(depth, over.x, over.w), *taps], self.done * depth
+        x_at, w_at = step * over.x, self.w_at + step * over.w
+        for window, first, points in (
+            (self.c.row_window, row, height),
+            (self.c.column_window, column, width),
+        ):
+            if window:
+                axis = axes[window.axis]
+                begin, count = map(T.bind, window.reading(first, first + (points - 1), axis.extent))
+                axes[window.axis] = Axis(count, axis.x, axis.w)
+                x_at, w_at = x_at + begin * axis.x, w_at + begin * axis.w
+        return [axis for axis, whole in zip(axes, self.c.reduction, strict=True) if whole.extent > 1], x_at, w_at
+
+    def _clear(self, sums: Sequence[Any], places: Sequence[tuple[int, int]]) -> None:
+        for i, at in places:
+            T.buffer_store(sums[i], T.Broadcast(T.cast(0, self.c.dtype), self.lanes), [T.Ramp(at, 1, self.lanes)])
+
+    def _prefetch(self, block: Any, w_at: Any) -> None:
+        """Ask for the weights that come some steps later. The hardware sees their streams too, but stops at pages."""
+        if not self.ahead:
+            return
+        for at in range(0, self.tiling.blocks * self.c.block, self.lanes):
+            ahead = (block + at // self.c.block) * self.c.block_stride + w_at + at % self.c.block + self.ahead
+            self._ask_for(ahead, everywhere=3)
+
+    def _prefetch_next(self, block: Any, w_at: Any, number: Any) -> None:
+        """Ask for the weights of the next output blocks, an equal part in each of the tiles that use these. Else the
+        first tile would read all of them from memory, which is slower than it computes, and the others none. That
+        matters little where the others are many."""
+        c, t, tiles = self.c, self.tiling, self._tiles
+        if not self.streams or not 1 < tiles <= MANY_TILES:
+            return
+        parts = 1 << tiles.bit_length() - 1  # division by a power of two is a shift; tiles left over ask further ahead
+        size = t.blocks * c.block_stride
+        begin = block * c.block_stride + self.w_at + size + number * (size // parts)
+        for at in range(0, -(-t.blocks * c.block // parts), self.lanes):
+            self._ask_for(begin + w_at * t.blocks // parts + at, everywhere=2)
+
+    def _ask_for(self, at: Any, everywhere: int) -> None:
+        """Prefetch a vector of weights into the caches from the first (3) or the second (2) on."""
+        for_read, data = 0, 1
+        hints = (tirx.const(hint, "int32") for hint in (for_read, everywhere, data))
+        T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(self.w[at]), *hints))
+
+    def _store(
+        self, block: Any, at: int, outer: Sequence[Any], row: Any, column: Any, total: Callable[[Any], Any]
+    ) -> None:
+        point = self.c.coordinates(outer, row, column)
+        self.store(block + at // self.c.block, point, at % self.c.block, total, self.lanes)
+
+    def _reduce(self, axes: Sequence[Axis], x_at: Any, w_at: Any, step: Callable[[Any, Any], None]) -> None:
+        if not axes:
+            step(x_at, w_at)
+            return
+        axis, *rest = axes
+        if rest:
+            with T.serial(0, axis.extent) as k:
+                self._reduce(rest, x_at + k * axis.x, w_at + k * axis.w, step)
+            return
+        unrolled = min(self.tiling.unrolled, axis.extent)
+        whole = axis.extent // unrolled
+        if whole > 1:
+            with T.serial(0, whole) as k:
+                for u in range(unrolled):
+                    step(x_at + (k * unrolled + u) * axis.x, w_at + (k * unrolled + u) * axis.w)
+        for r in range(whole * unrolled if whole > 1 else 0, axis.extent):
+            step(x_at + r * axis.x, w_at + r * axis.w)
