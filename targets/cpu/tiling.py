@@ -103,7 +103,7 @@ def _tasks(c: Contraction, target: CpuTarget, x_size: int, w_size: int, height: 
     - some outputs of an image, where all of it stays in the cache beside the weights that pass by; or of a band for
       each core, which then reads the rows that it wrote itself, where all weights come again for less than that saves;
     - all outputs of a band of rows, where all weights stay in the cache;
-    - some outputs of a band, where neither fits.
+    - some outputs of a band, where neither fits; of an image, if what a pass reads of it does.
     """
     item = 4
     unrolled = 1 if _overlaps(c) else _UNROLLED
@@ -128,8 +128,9 @@ def _tasks(c: Contraction, target: CpuTarget, x_size: int, w_size: int, height: 
         if _rows_overlap(c):
             band = max(band, rounded(_FEW_ROWS))
         return Tiling(height, width, blocks, unrolled, band, columns, depth)
-    bands = ceil(_TASKS / (around * columns))
-    fits = target.l2_bytes / 2 / (image / banded)
+    whole = max(c.reduction[0].extent, 1)
+    bands = ceil((_TASKS if depth == whole else _LEAST_TASKS) / (around * columns))
+    fits = target.l2_bytes / 2 / (image * max(depth, 1) / whole / banded)
     share = columns if fits < banded and item * w_size < image else 1
     return Tiling(height, width, blocks, unrolled, rounded(min(banded / bands, fits)), share, depth)
 
