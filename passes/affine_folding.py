@@ -178,4 +178,6 @@ def _summed(op: Linear, products: np.ndarray) -> np.ndarray:
     """Products of weights with an entry for each input channel, summed to `[O]`."""
     if isinstance(op, MatMulOp):
         return products.sum(-1 if op.transpose_b else -2).reshape(-1) if products.ndim == 2 else np.zeros(())
+    if isinstance(op, ConvTransposeOp):  # takes no shift
+        return np.zeros(())
     return products.sum(tuple(range(1, products.ndim)))

@@ -109,6 +109,6 @@ def stored_weight(op: ConvOp | ConvTransposeOp | MatMulOp, rewriter: Rewriter) -
     operands = [*op.operands]
     for position, operand in enumerate(operands):
         array = rewriter.known(operand)
-        if isinstance(operand.owner, ConstantOp) and array is not None and array.size > 1:
+        if isinstance(operand.owner, ConstantOp) and array is not None:
             operands[position] = rewriter.weight(np.ascontiguousarray(array), operand)
     return None if operands == [*op.operands] else rewriter.emit(rebuilt(op, *operands))

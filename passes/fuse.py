@@ -149,6 +149,8 @@ class _Fusion:
             return None
         if not between:
             return group
+        if len(users(value)) != 1:
+            return None
         joins = all(isinstance(member, ConcatOp | SliceOp) for member in group.ops)
         return Group([*group.ops, *between]) if joins else None
 

@@ -101,10 +101,10 @@ def _keeps_groups(op: ConvOp | ConvTransposeOp, block: int) -> bool:
 def _indifferent(op: Operation, block: int) -> bool:
     """Whether an operation is as good in blocks: it keeps to its channel, or moves whole blocks."""
     rank = len(shape_of(op.results[0]))
+    if rank < 3:
+        return False
     match op:
-        case ElementwiseOp() | BroadcastOp() | CastOp():
-            return rank >= 3
-        case PoolOp():
+        case ElementwiseOp() | BroadcastOp() | CastOp() | PoolOp():
             return True
         case ReduceOp():
             return op.keepdims is not None and all(axis > 1 for axis in op.axes.get_values())

@@ -21,7 +21,7 @@ def window(size: int, kernel: int, stride: int, dilation: int, before: int, afte
     """How many positions a convolution or pooling window takes along one axis."""
     span = dilation * (kernel - 1) + 1
     room = size + before + after - span
-    if room < 0:
+    if room < 0 and not (ceil_mode and room + stride > 0):
         raise ValueError(f"a window spanning {span} does not fit an axis of {size} padded by {before} and {after}")
     count = (-(-room // stride) if ceil_mode else room // stride) + 1
     # A window that would start in the padding after the input is dropped (as PyTorch and ONNX >= 1.13 do).

@@ -27,8 +27,8 @@ def convert_pool(node: Node) -> list[SSAValue]:
     pads = window_pads(node, shape[2:], kernel, strides, dilations)
     if min(pads) < 0:
         raise ValueError(f"expected pads of at least 0, got {pads}")
-    # The pads of an auto_pad make the windows fit exactly: nothing is left to round up.
-    ceil_mode = bool(node.attribute("ceil_mode", 0)) and auto_pad(node) == "NOTSET"
+    # The pads of SAME make the windows fit exactly: nothing is left to round up.
+    ceil_mode = bool(node.attribute("ceil_mode", 0)) and auto_pad(node) in ("NOTSET", "VALID")
     if node.op_type == "LpPool":
         return [_lp_pool(node, kernel, strides, pads, dilations, ceil_mode)]
     window: dict[str, Any] = {"strides": strides, "pads": pads, "dilations": dilations}

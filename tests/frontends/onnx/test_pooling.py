@@ -13,7 +13,10 @@ WINDOWS = [
     ("ceil with pads", (1, 2, 6, 7), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "ceil_mode": 1}),
     ("ceil, a window in the padding", (1, 1, 2, 2),
      {"kernel_shape": [1, 1], "strides": [2, 2], "pads": [0, 0, 0, 0], "ceil_mode": 1}),
+    ("ceil, a window beyond the image", (1, 2, 2, 3),
+     {"kernel_shape": [3, 4], "strides": [2, 3], "pads": [0, 0, 0, 0], "ceil_mode": 1}),
     ("valid", (1, 2, 7, 7), {"kernel_shape": [3, 2], "strides": [2, 2], "auto_pad": "VALID"}),
+    ("ceil, valid", (1, 2, 7, 16), {"kernel_shape": [3, 3], "strides": [2, 3], "auto_pad": "VALID", "ceil_mode": 1}),
     *[
         (f"{mode} {size} {kernel} {stride}", (1, 2, size, size + 1),
          {"kernel_shape": [kernel, kernel], "strides": [stride, stride], "auto_pad": mode})

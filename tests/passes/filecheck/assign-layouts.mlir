@@ -102,3 +102,15 @@ func.func @main(%x: tensor<1x16x4x4xf32>) -> !u {
 }
 // CHECK:     convc.kernel
 // CHECK-NOT: convc.relayout {{.*}}x32x32
+
+// -----
+// what is picked of a vector before a shuffle stays plain
+func.func @main(%x: tensor<8xf32>) -> tensor<2x1x3xf32> {
+  %a = convc.slice %x starts [2] steps [1] : (tensor<8xf32>) -> tensor<3xf32>
+  %b = convc.slice %x starts [0] steps [1] : (tensor<8xf32>) -> tensor<3xf32>
+  %c = convc.concat %a, %b axis 0 : (tensor<3xf32>, tensor<3xf32>) -> tensor<6xf32>
+  %r = convc.reshape %c : (tensor<6xf32>) -> tensor<1x3x2xf32>
+  %y = convc.transpose %r perm [2, 0, 1] : (tensor<1x3x2xf32>) -> tensor<2x1x3xf32>
+  func.return %y : tensor<2x1x3xf32>
+}
+// CHECK-NOT: convc.layout

@@ -53,6 +53,17 @@ func.func @main(%x: !t) -> !t {
 // CHECK-NEXT: %y = convc.conv %x, [[W]]
 
 // -----
+// a weight of one element too
+!t = tensor<1x1x6x6xf32>
+func.func @main(%x: !t) -> !t {
+  %w = convc.constant 0.5 : f64 : tensor<1x1x1x1xf32>
+  %y = convc.conv %x, %w strides [1, 1] pads [0, 0, 0, 0] dilations [1, 1] group 1 : (!t, tensor<1x1x1x1xf32>) -> !t
+  func.return %y : !t
+}
+// CHECK:      [[W:%.*]] = convc.weight @{{.*}} : tensor<1x1x1x1xf32>
+// CHECK-NEXT: %y = convc.conv %x, [[W]]
+
+// -----
 // a constant result much larger than its operands is left to be computed
 func.func @main(%x: tensor<3000x3000xf32>) -> tensor<3000x3000xf32> {
   %v = convc.weight @v : tensor<3000x1xf32>

@@ -219,3 +219,19 @@ func.func @main(%x: !t) -> (!t, !t) {
 // CHECK-NEXT: %y = convc.elementwise add([[M]], [[O]])
 // CHECK-NEXT: %e = convc.elementwise mul(%x, %r)
 // CHECK-NEXT: %z = convc.elementwise mul(%e, %q)
+
+// -----
+// conv_transpose(x * s, w) + b => conv_transpose(x, w * s) + b: it has an input of its own for each s, not an output
+!t = tensor<1x4x3x3xf32>
+!o = tensor<1x2x6x6xf32>
+func.func @main(%x: !t) -> !o {
+  %w = convc.weight @w : tensor<4x2x2x2xf32>
+  %s = convc.weight @s : tensor<4x1x1xf32>
+  %b = convc.weight @b : tensor<2xf32>
+  %a = convc.elementwise mul(%x, %s) : (!t, tensor<4x1x1xf32>) -> !t
+  %y = convc.conv_transpose %a, %w bias %b strides [2, 2] pads [0, 0, 0, 0] dilations [1, 1] output_padding [0, 0] group 1
+    : (!t, tensor<4x2x2x2xf32>, tensor<2xf32>) -> !o
+  func.return %y : !o
+}
+// CHECK-NOT:  elementwise mul
+// CHECK:      convc.conv_transpose %x, {{%.*}} bias

@@ -113,3 +113,22 @@ func.func @main(%x: !p, %y: !p) -> (!j, !t) {
 // CHECK-NEXT:   convc.transpose
 // CHECK-NEXT:   convc.yield
 // CHECK:      convc.reshape %a
+
+// -----
+// a join that is read beside its shuffle stays a kernel of its own
+!p = tensor<1x6x4x5xf32>
+!g = tensor<1x2x3x4x5xf32>
+!s = tensor<1x3x2x4x5xf32>
+func.func @main(%x: !p) -> (!p, !s) {
+  %c = convc.slice %x starts [0, 5, 0, 0] steps [1, -1, 1, 1] : (!p) -> !p
+  %g = convc.reshape %c : (!p) -> !g
+  %s = convc.transpose %g perm [0, 2, 1, 3, 4] : (!g) -> !s
+  func.return %c, %s : !p, !s
+}
+// CHECK:      [[C:%.*]] = convc.kernel(%x)
+// CHECK:        convc.slice
+// CHECK-NEXT:   convc.yield
+// CHECK:      [[G:%.*]] = convc.reshape [[C]]
+// CHECK-NEXT: [[S:%.*]] = convc.kernel([[G]])
+// CHECK:        convc.transpose
+// CHECK:      func.return [[C]], [[S]]
