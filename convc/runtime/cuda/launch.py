@@ -13,7 +13,7 @@ ELEMENT_BYTES = 8
 """Of a tensor map's elements. They are copied, whatever they are: wide ones let boxes, at most 256 long, be wide."""
 _UINT64 = 4  # CUtensorMapDataType
 _L2_128_BYTES = 2  # CUtensorMapL2promotion
-_MAP_BYTES, _MAP_ALIGNMENT = 128, 64
+_MAP_BYTES, _MAP_ALIGNMENT = 128, 128
 _MOST_RANK = 5
 
 

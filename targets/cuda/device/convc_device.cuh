@@ -10,8 +10,8 @@
 #else
 
 #ifdef __CUDACC_RTC__
-// As cuda.h, which NVRTC cannot read, has it.
-struct __align__(64) CUtensorMap {
+// As cuda.h, which NVRTC cannot read, has it since CUDA 13; its address needs 64.
+struct __align__(128) CUtensorMap {
     unsigned long long opaque[16];
 };
 #else

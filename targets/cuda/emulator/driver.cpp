@@ -92,7 +92,7 @@ int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void *
     auto values = std::make_shared<std::vector<std::unique_ptr<char[]>>>();
     auto places = std::make_shared<std::vector<void *>>();
     for (unsigned i = 0; i < function.kernel->count; ++i) {
-        constexpr std::size_t LINE = 64;  // what the widest parameter, a tensor map, is aligned to
+        constexpr std::size_t LINE = 128;  // what the widest parameter, a tensor map, is aligned to
         values->push_back(std::make_unique<char[]>(function.kernel->sizes[i] + LINE));
         char *place = values->back().get();
         place += (LINE - reinterpret_cast<std::uintptr_t>(place) % LINE) % LINE;

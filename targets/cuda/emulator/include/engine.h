@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-struct alignas(64) CUtensorMap {
+struct alignas(128) CUtensorMap {
     std::uint64_t opaque[16];
 };
 
