@@ -75,12 +75,19 @@ const char *stray(const Kernel &kernel, void *const *values) {
     return nullptr;
 }
 
+unsigned most_threads(const Function &function) {
+    return function.kernel->threads ? function.kernel->threads : MOST_THREADS;
+}
+
 int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void **parameters) {
     const Index &b = grid.blocks, &t = grid.threads, &c = grid.cluster;
     std::uint64_t count = std::uint64_t(t.x) * t.y * t.z, cluster = std::uint64_t(c.x) * c.y * c.z;
     bool blocks_fit = b.x && b.y && b.z && b.x <= 0x7fffffff && b.y <= 65535 && b.z <= 65535;
     if (!blocks_fit || !count || count > MOST_THREADS || t.z > 64)
         return say(INVALID_VALUE, function.name + ": a grid or block of that shape cannot be launched");
+    if (count > most_threads(function))
+        return say(INVALID_VALUE, function.name + ": a block of " + std::to_string(count) + " threads, its bound is " +
+                                      std::to_string(most_threads(function)));
     if (dynamic > function.dynamic_limit)
         return say(INVALID_VALUE, function.name + ": " + std::to_string(dynamic) + " bytes of dynamic shared memory, " +
                                       std::to_string(function.dynamic_limit) + " are allowed");
@@ -356,7 +363,7 @@ int cuFuncGetAttribute(int *value, int attribute, void *handle) {
     Function *function = lookup(functions, handle);
     if (!function) return INVALID_HANDLE;
     switch (attribute) {
-    case 0: *value = MOST_THREADS; break;
+    case 0: *value = int(most_threads(*function)); break;
     case 5: case 6: *value = int(capability()); break;
     case 8: *value = int(function->dynamic_limit); break;
     default: *value = 0;

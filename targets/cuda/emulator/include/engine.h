@@ -50,6 +50,7 @@ struct Kernel {
     unsigned count;  // of parameters
     const unsigned *sizes;
     const bool *pointers;
+    unsigned threads;  // that a block may have: __launch_bounds__; 0 if it says nothing
 };
 
 enum Shuffle { INDEX, UP, DOWN, XOR };
