@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,3 +181,25 @@ def test_code_for_another_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     assert engine.lacking(parse_cuda("cuda:sm_90").to_dict()) == ""
     assert "is sm_90: build it again" in engine.lacking(parse_cuda("cuda:sm_80").to_dict())
     assert "is sm_90: build it again" in engine.lacking(parse_cuda("cuda:sm_100").to_dict())
+
+
+def test_kernels_of_a_network_begin_early_and_wait_themselves(folder: Path, tmp_path: Path) -> None:
+    """Without what waits in their code, the software device finds that they do not."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert all(launch["early"] for kernel in manifest["kernels"].values() for launch in kernel["launches"])
+    path = with_manifest(folder, manifest, tmp_path / "hasty.convc")
+    source = path / "kernels.cu"
+    assert "convc_grid_begin();" in source.read_text()
+    source.write_text(source.read_text().replace("  convc_grid_begin();\n", ""))
+    (path / "manifest.json").unlink()
+    write_manifest(path, {key: value for key, value in manifest.items() if key not in ("files", "digest")})
+    command = [sys.executable, "-m", "convc", "run", str(path), "--random", "0", "--emulate"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # whose device is lost after it
+    assert done.returncode == 1
+    assert "before the launches before have been waited for" in done.stderr
+
+
+def test_kernels_of_gpus_without_such_launches_do_not(tmp_path: Path, build_text, two_layers_text: str) -> None:
+    build_text(tmp_path / "old.convc", two_layers_text, target="cuda:sm_80")
+    manifest = json.loads((tmp_path / "old.convc" / "manifest.json").read_text())
+    assert not any(launch["early"] for kernel in manifest["kernels"].values() for launch in kernel["launches"])

@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_void_p
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -267,8 +267,9 @@ class _Variant:
             steps = self._launches(inputs)
             recorder = self._context.stream  # nothing else comes into it
             recorder.begin_capture()
-            for step in steps:
-                self._issue(step, recorder)
+            for number, launch in enumerate(chain.from_iterable(steps)):
+                # Kernels alone are recorded: each but the first comes after one.
+                recorder.launch(launch, early=number > 0)
             self._graphs[inputs] = Graph(self._context, recorder.end_capture())
             if len(self._graphs) > _GRAPHS:
                 self._graphs.popitem(last=False)

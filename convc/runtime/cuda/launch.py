@@ -84,6 +84,7 @@ class Launch:
         self.function = function
         self.grid, self.block, self.cluster = (tuple(launch[key]) for key in ("grid", "block", "cluster"))
         self.dynamic_bytes = launch["dynamic_bytes"]
+        self.early = launch.get("early") is True
         # What the pointers point to must live as long as they do.
         self._values: list[c_void_p | Array[c_char]] = []
         for operand in launch["operands"]:

@@ -79,7 +79,7 @@ unsigned most_threads(const Function &function) {
     return function.kernel->threads ? function.kernel->threads : MOST_THREADS;
 }
 
-int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void **parameters) {
+int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void **parameters, bool early) {
     const Index &b = grid.blocks, &t = grid.threads, &c = grid.cluster;
     std::uint64_t count = std::uint64_t(t.x) * t.y * t.z, cluster = std::uint64_t(c.x) * c.y * c.z;
     bool blocks_fit = b.x && b.y && b.z && b.x <= 0x7fffffff && b.y <= 65535 && b.z <= 65535;
@@ -106,7 +106,9 @@ int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void *
         std::memcpy(place, parameters[i], function.kernel->sizes[i]);
         places->push_back(place);
     }
-    return enqueue(stream, [handle = &function, grid, dynamic, values, places] {
+    // Only in a graph: elsewhere it begins late.
+    early = early && capability() >= 90 && note_early(stream);
+    return enqueue(stream, [handle = &function, grid, dynamic, values, places, early] {
         if (sticky) return;
         const Function *known = lookup(functions, handle);
         if (!known) {
@@ -120,7 +122,7 @@ int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void *
         }
         const Module &module = *function.module;
         Launch one = {function.kernel,  function.name.c_str(), grid,           dynamic,
-                      module.shared[0], module.shared[1],      places->data()};
+                      module.shared[0], module.shared[1],      places->data(), early && remembers()};
         std::string message;
         if ((sticky = run(one, message))) say(sticky, message);
     });
@@ -379,7 +381,7 @@ int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, unsigned
     Function *function = lookup(functions, handle);
     if (!function) return INVALID_HANDLE;
     if (extra) return NOT_SUPPORTED;
-    return launch(*function, {{gx, gy, gz}, {bx, by, bz}, {1, 1, 1}}, dynamic, stream, parameters);
+    return launch(*function, {{gx, gy, gz}, {bx, by, bz}, {1, 1, 1}}, dynamic, stream, parameters, false);
 }
 
 struct Attribute {
@@ -401,13 +403,15 @@ int cuLaunchKernelEx(const Configuration *configuration, void *handle, void **pa
     if (!function) return INVALID_HANDLE;
     if (extra) return NOT_SUPPORTED;
     Index cluster = {1, 1, 1};
+    bool early = false;
     for (unsigned i = 0; i < configuration->count; ++i) {
         const Attribute &attribute = configuration->attributes[i];
         if (attribute.id == 4) cluster = {attribute.value[0], attribute.value[1], attribute.value[2]};
+        else if (attribute.id == 6) early = attribute.value[0];
         else if (attribute.id == 2 && attribute.value[0]) return NOT_SUPPORTED;  // blocks that wait for each other
     }
     return launch(*function, {configuration->blocks, configuration->threads, cluster}, configuration->dynamic,
-                  configuration->stream, parameters);
+                  configuration->stream, parameters, early);
 }
 
 int cuTensorMapEncodeTiled(CUtensorMap *map, int type, unsigned rank, void *address, const std::uint64_t *shape,

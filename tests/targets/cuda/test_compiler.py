@@ -42,6 +42,23 @@ def test_without_nvrtc_the_line_says_what_to_install(monkeypatch: pytest.MonkeyP
         compiler._nvrtc.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("threads", "registers", "shared", "blocks"),
+    [
+        (256, 32, 0, 8),  # of 2048 threads
+        (288, 96, 0, 2),  # 20 warps have so many registers
+        (288, 97, 0, 1),  # 16 warps have 104, though 18 would fit into all that there are
+        (128, 128, 0, 4),
+        (128, 168, 0, 3),
+        (160, 58, 116 << 10, 1),
+        (160, 58, 113 << 10, 2),  # and 1 KiB each
+    ],
+)
+def test_blocks_of_a_multiprocessor(threads: int, registers: int, shared: int, blocks: int) -> None:
+    """As CUDA's occupancy calculator says of compute capability 9.0."""
+    assert parse_cuda("cuda:sm_90a").resident(threads, registers, shared) == blocks
+
+
 def test_targets_by_name() -> None:
     target = parse_target("cuda:sm_90a")
     assert isinstance(target, CudaTarget)
