@@ -130,8 +130,11 @@ class _Block:
         places = unravelled(number // self.column_tiles, self.counts)
         self.origin = [T.bind(place * side) for place, side in zip(places, self.boxes.box, strict=True)]
 
-    def _place_of(self, number: Any) -> None:
-        """The same for the number of a tile among those of all groups."""
+    def _find_tile(self) -> None:
+        """The same for a block that stays, of whose tile the number is among those of all groups."""
+        if not self.tile.resident:
+            return
+        number = T.bind(self.tile_number)
         if self.conv.group == 1:
             self._place(number, 0)
         else:
@@ -145,7 +148,7 @@ class _Block:
             yield self.begin, self.count, 0
             return
         with T.serial(0, self.turns) as turn:
-            self._place_of(T.bind(self.number + turn * self.blocks))
+            self.tile_number = self.number + turn * self.blocks
             yield 0, self.steps, T.bind(turn * self.steps)
 
     def _block(self) -> None:
@@ -165,6 +168,7 @@ class _Block:
                 self._load_early()
                 extern("convc_grid_wait")
                 with self._tiles() as (begin, count, before):
+                    self._find_tile()
                     self._load(begin, count, before)
             with T.Else():
                 self._multiply()
@@ -188,7 +192,8 @@ class _Block:
     def _load_early(self) -> None:
         """Load weights, which no launch before writes, into the ring as far as the first tile needs it."""
         if self.tile.resident:
-            self._place_of(self.number)
+            self.tile_number = self.number
+            self._find_tile()
             begin: Any = 0
             count: Any = self.steps
         else:
@@ -219,6 +224,7 @@ class _Block:
         b = T.bind(_descriptor(self._b(0, 0), tile.columns * ACCESS_BYTES))
         with self._tiles() as (_, count, before):
             sums = self._products(a, b, a_leading, count, before)
+            self._find_tile()
             if tile.splits == 1:
                 self._results(0, tile.columns // _COLUMNS, lambda j, half: partial(local_sum, sums, j * 4 + half * 2))
                 return
@@ -284,25 +290,37 @@ class _Block:
 
     def _results(self, first: Any, count: int, value: Callable[[int, int], Callable[[Any], Any]]) -> None:
         """Write a thread's results in so many groups of 8 columns: of each two neighbours, in either of two rows."""
-        conv, tile, view, emitter = self.conv, self.tile, self.view, self.emitter
+        conv, tile, emitter = self.conv, self.tile, self.emitter
         lane = T.bind(self.thread % WARP)
         pair = T.bind(lane % 4)
         emitter.bind_axes([pair], [4])
-        for half in range(2):
-            row = T.bind(self.thread // WARP * 16 + half * 8 + lane // 4)
-            at = [T.bind(o + i) for o, i in zip(self.origin, unravelled(row, self.boxes.box), strict=True)]
-            inside = [
-                i < extent for i, extent, side in zip(at, view.extents, self.boxes.box, strict=True) if extent % side
-            ]
-            if self.pixels < tile.rows:
-                inside.append(row < self.pixels)
-            place = [at[0], *(unravelled(at[1], conv.spatial) if view.flat else at[1:])]
+        halves = [self._row(T.bind(self.thread // WARP * 16 + half * 8 + lane // 4)) for half in range(2)]
+
+        def store(j: int, half: int, place: Sequence[Any]) -> None:
+            chunk = T.bind(self.column_tile * (tile.columns // _COLUMNS) + first + j)
+            with where([chunk < conv.columns // _COLUMNS] if conv.columns % tile.columns else []):
+                column = conv.first(self.group) + chunk * _COLUMNS + pair * 2
+                emitter.store_channels(conv.op, place, column, 2, value(j, half))
+
+        if not halves[0][1]:
+            # Both rows of a column at a time: what is read for it is not kept, for want of registers.
+            for j in range(count):
+                for half, (place, _) in enumerate(halves):
+                    store(j, half, place)
+            return
+        for half, (place, inside) in enumerate(halves):
             with where(inside):
                 for j in range(count):
-                    chunk = T.bind(self.column_tile * (tile.columns // _COLUMNS) + first + j)
-                    with where([chunk < conv.columns // _COLUMNS] if conv.columns % tile.columns else []):
-                        column = conv.first(self.group) + chunk * _COLUMNS + pair * 2
-                        emitter.store_channels(conv.op, place, column, 2, value(j, half))
+                    store(j, half, place)
+
+    def _row(self, row: Any) -> tuple[list[Any], list[Any]]:
+        """Where the results of a tile's row are, and the conditions under which they are."""
+        view, box = self.view, self.boxes.box
+        at = [T.bind(o + i) for o, i in zip(self.origin, unravelled(row, box), strict=True)]
+        inside = [i < extent for i, extent, side in zip(at, view.extents, box, strict=True) if extent % side]
+        if self.pixels < self.tile.rows:
+            inside.append(row < self.pixels)
+        return [at[0], *(unravelled(at[1], self.conv.spatial) if view.flat else at[1:])], inside
 
     def _full(self, stage: Any) -> Any:
         return T.address_of(self.memory[stage * (_BARRIER // _WORD)])

@@ -187,6 +187,6 @@ def _this_gpu() -> CudaTarget:
         gpu.multiprocessor_shared_bytes,
         gpu.multiprocessor_threads,
         gpu.l2_bytes,
-        gpu.bandwidth,
+        gpu.bandwidth or _KNOWN.get(arch, _KNOWN["sm_87"]).bandwidth,  # where memory is the host's, drivers say 0
         gpu.clock,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,9 @@ import pytest
 from convc.artifact.manifest import write_manifest
 from convc.runtime import ArtifactError, Executable, InputError, load
 from convc.runtime.cuda.dlpack import DeviceArray
+from convc.runtime.cuda.driver import Driver
+from convc.runtime.cuda.engine import CudaEngine
+from convc.targets.cuda.emulator.build import emulated_driver
 from convc.targets.cuda.emulator.load import load_emulated
 
 
@@ -150,6 +154,16 @@ def test_too_little_memory_is_told_in_numbers(folder: Path, tmp_path: Path, monk
     path = with_manifest(folder, manifest, tmp_path / "large.convc")
     with pytest.raises(ArtifactError, match=r"it needs 1024 MiB of the GPU's memory, \d+ MiB are free"):
         load_emulated(path)
+
+
+def test_a_driver_that_does_not_know_the_code_is_to_be_updated(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert re.fullmatch(r"NVRTC \d+\.\d+", manifest["compiler"])
+    driver = Driver(emulated_driver())
+    with pytest.raises(ArtifactError) as caught:
+        CudaEngine(folder, manifest, driver, [b"made for newer drivers"])
+    reason = f"the driver, of CUDA 13.0, does not load what {manifest['compiler']} has made: update it"
+    assert str(caught.value) == f"cannot load {folder}: {reason}"
 
 
 def test_a_tensor_map_that_leaves_its_operand_is_refused(folder: Path, tmp_path: Path) -> None:

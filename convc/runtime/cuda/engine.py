@@ -64,7 +64,13 @@ class CudaEngine:
 
     def _load(self, manifest: Mapping[str, Any], code: Sequence[bytes], weights: np.ndarray) -> None:
         context = self._context
-        modules = [context.module(each) for each in code]
+        try:
+            modules = [context.module(each) for each in code]
+        except CudaError as error:
+            if not error.unknown_code:
+                raise
+            here, made = context.driver.version, manifest.get("compiler") or "another compiler"
+            raise CudaError(f"the driver, of CUDA {here}, does not load what {made} has made: update it") from None
         variants = manifest["variants"]
         sizes = {
             "weight": weights.nbytes,

@@ -70,6 +70,8 @@ def header(include: Path, cc: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 CONSTANTS = {
     "CUDA_ERROR_OUT_OF_MEMORY": driver._OUT_OF_MEMORY,
+    "CUDA_ERROR_INVALID_IMAGE": driver._INVALID_IMAGE,
+    "CUDA_ERROR_NO_BINARY_FOR_GPU": driver._NO_BINARY_FOR_GPU,
     "CUDA_ERROR_NO_DEVICE": driver._NO_DEVICE,
     "CUDA_ERROR_NOT_READY": streams._NOT_READY,
     "CU_DEVICE_ATTRIBUTE_CLOCK_RATE": driver._CLOCK_KHZ,

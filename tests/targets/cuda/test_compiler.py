@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from convc.runtime.cuda import driver
+from convc.runtime.cuda.driver import Gpu
 from convc.targets.cuda import compiler
 from convc.targets.cuda.compiler import compile_cuda
 from convc.targets.cuda.target import CudaTarget, cuda_names, parse_cuda
@@ -57,6 +61,13 @@ def test_without_nvrtc_the_line_says_what_to_install(monkeypatch: pytest.MonkeyP
 def test_blocks_of_a_multiprocessor(threads: int, registers: int, shared: int, blocks: int) -> None:
     """As CUDA's occupancy calculator says of compute capability 9.0."""
     assert parse_cuda("cuda:sm_90a").resident(threads, registers, shared) == blocks
+
+
+def test_a_gpu_whose_driver_knows_no_clock_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those say whose memory is the host's."""
+    says = Gpu("Orin", (8, 7), 1 << 30, 8, 163 << 10, 164 << 10, 1536, 2 << 20, 0.0, 1.3e9)
+    monkeypatch.setattr(driver, "Driver", lambda: SimpleNamespace(describe=lambda: says))
+    assert parse_cuda("cuda").bandwidth == parse_cuda("cuda:sm_87").bandwidth > 0
 
 
 def test_targets_by_name() -> None:
