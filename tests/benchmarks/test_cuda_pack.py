@@ -105,6 +105,9 @@ def test_what_travels_needs_no_compiler(tmp_path) -> None:
     command = [sys.executable, "-c", ALONE, str(tmp_path / "pack")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-S", str(tmp_path / "pack" / "run.py")]  # where nothing is installed
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "run.py needs numpy and torch here: pip install numpy torch\n")
     with pytest.raises(cuda.PackError, match="exists: name another, or remove it"):
         cuda.pack(tmp_path / "pack", {})
 
