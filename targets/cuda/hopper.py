@@ -9,8 +9,8 @@ what lies there and not stored. One warp loads, all others multiply; a stage of 
 cp.async.bulk.tensor). Two blocks of threads fit a multiprocessor where tiles are not large, and one multiplies while
 the other begins or stores. Where there are too few tiles to fill the GPU, the blocks of a cluster share the sum of one,
 and each adds up some of its columns from the shared memory of all. Where there are many, blocks may stay and go on to
-the next: it is loaded while they store their results. A launch begins before the one before has ended, and loads its
-first weights meanwhile.
+the next: it is loaded while they store their results. Two blocks that need the same weights may load half of them each
+for both (multicast). A launch begins before the one before has ended, and loads its first weights meanwhile.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class _Block:
         self.view, self.pixels = boxes.view, prod(boxes.box)
         self.steps = -(-boxes.count // tile.boxes)
         self.ahead = min(tile.stages, -(-self.steps // tile.splits))
+        # The tiles of a cluster have one number.
         self.counts = [-(-extent // side) for extent, side in zip(self.view.extents, boxes.box, strict=True)]
         self.column_tiles = -(-conv.columns // tile.columns)
         self.a_bytes, self.b_bytes = tile.a_bytes(self.pixels), tile.b_bytes
@@ -96,13 +97,14 @@ class _Block:
         """Write the launch, inside a PrimFunc that is being built."""
         groups, tile = self.conv.group, self.tile
         self.a_map, self.b_map = self.boxes.a_map(), self.boxes.b_map()
-        self.tiles_of_group = tiles = prod(self.counts) * self.column_tiles
+        self.tiles_of_group = tiles = -(-prod(self.counts) // tile.sharing) * self.column_tiles
         if tile.resident:
             tiles, groups = tiles * groups, 1  # groups are numbered with the rest
-        blocks = min(tiles, tile.resident * multiprocessors or tiles)
+        clusters = min(tiles, tile.resident * multiprocessors // tile.sharing or tiles)
         with (
             T.thread_binding(0, tile.splits, thread="clusterCtaIdx.z") if tile.splits > 1 else nullcontext(),
-            T.thread_binding(0, blocks, thread="blockIdx.x") as number,
+            T.thread_binding(0, tile.sharing, thread="clusterCtaIdx.x") if tile.sharing > 1 else nullcontext(),
+            T.thread_binding(0, clusters * tile.sharing, thread="blockIdx.x") as block,
             T.thread_binding(0, groups * tile.splits, thread="blockIdx.z") as third,
             T.thread_binding(0, tile.threads, thread="threadIdx.x") as self.thread,
         ):
@@ -110,12 +112,12 @@ class _Block:
                 [tile.shared_bytes(self.pixels) // _WORD], "float32", scope="shared.dyn", align=128
             )
             keep(self.thread, self.memory)
-            self.number, self.blocks = number, blocks
+            self.rank, self.number, self.clusters = block % tile.sharing, block // tile.sharing, clusters
             if tile.resident:
-                self.turns = T.bind((tiles - 1 - number) // blocks + 1)
+                self.turns = T.bind((tiles - 1 - self.number) // clusters + 1)
             else:
                 self.split = third % tile.splits
-                self._place(number, third // tile.splits if groups > 1 else 0)
+                self._place(self.number, third // tile.splits if groups > 1 else 0)
                 each = -(-self.steps // tile.splits)
                 self.begin = T.bind(self.split * each) if tile.splits > 1 else 0
                 rest = self.steps - self.begin
@@ -127,7 +129,7 @@ class _Block:
         they read of the input in the L2 cache."""
         self.group = group
         self.column_tile = T.bind(number % self.column_tiles)
-        places = unravelled(number // self.column_tiles, self.counts)
+        places = unravelled(number // self.column_tiles * self.tile.sharing + self.rank, self.counts)
         self.origin = [T.bind(place * side) for place, side in zip(places, self.boxes.box, strict=True)]
 
     def _find_tile(self) -> None:
@@ -148,7 +150,7 @@ class _Block:
             yield self.begin, self.count, 0
             return
         with T.serial(0, self.turns) as turn:
-            self.tile_number = self.number + turn * self.blocks
+            self.tile_number = self.number + turn * self.clusters
             yield 0, self.steps, T.bind(turn * self.steps)
 
     def _block(self) -> None:
@@ -156,10 +158,12 @@ class _Block:
         with T.If(thread == 0), T.Then():
             for stage in range(tile.stages):
                 extern("convc_mbarrier_init", self._full(stage), 1)
-                extern("convc_mbarrier_init", self._empty(stage), tile.consumers // WARP)
+                extern("convc_mbarrier_init", self._empty(stage), tile.consumers // WARP * tile.sharing)
             extern("convc_fence_mbarrier_init")
             extern("convc_fence_proxy_async")
         T.evaluate(T.tvm_storage_sync("shared"))
+        if tile.sharing > 1:
+            self._meet()
         extern("convc_grid_launch_dependents")
         with T.If(thread >= tile.consumers):
             with T.Then(), T.If(thread == tile.consumers), T.Then():
@@ -174,6 +178,22 @@ class _Block:
                 self._multiply()
         if tile.splits > 1:
             self._add_up()
+        if tile.splits * tile.sharing > 1:
+            # No block ends while others read its shared memory, or arrive at its barriers.
+            self._meet()
+
+    def _meet(self) -> None:
+        """Wait for all threads of the cluster."""
+        for call in ("__syncwarp", "convc_cluster_arrive", "convc_cluster_wait"):
+            extern(call)
+
+    def _free(self, stage: Any) -> None:
+        """The warp does not read a stage any more. Whoever loads into it must know, in each block of the cluster."""
+        with T.If(self.thread % WARP == 0), T.Then():
+            if self.tile.sharing == 1:
+                extern("convc_mbarrier_arrive", self._empty(stage))
+            for rank in range(self.tile.sharing if self.tile.sharing > 1 else 0):
+                extern("convc_mbarrier_arrive_cluster", self._empty(stage), rank)
 
     def _load(self, begin: Any, count: Any, before: Any) -> None:
         """What the loading thread does for a tile."""
@@ -208,11 +228,17 @@ class _Block:
         nbytes = tile.boxes * (tile.blocks * self.pixels * ACCESS_BYTES + self.b_bytes)
         extern("convc_mbarrier_arrive_expect_tx", self._full(stage), nbytes)
         for box in range(tile.boxes):
-            place = boxes.b_place(self.column_tile, self.group, T.bind(step * tile.boxes + box))
-            self._load_box(self.b_map, self._b(stage, box), place, stage)
+            place = boxes.b_place(self.column_tile, self.group, self.rank, T.bind(step * tile.boxes + box))
+            part = self.rank * (tile.b_bytes // tile.sharing // _WORD)
+            self._load_box(self.b_map, self._b(stage, box, part), place, stage, tile.sharing)
 
-    def _load_box(self, variable: Any, target: Any, place: Sequence[Any], stage: Any) -> None:
-        extern(f"convc_tma_load_{len(place)}d", target, address_of(variable), self._full(stage), *place)
+    def _load_box(self, variable: Any, target: Any, place: Sequence[Any], stage: Any, sharing: int = 1) -> None:
+        """Load what is at a place into this block, or into all blocks of the cluster."""
+        arguments = target, address_of(variable), self._full(stage), *place
+        if sharing == 1:
+            extern(f"convc_tma_load_{len(place)}d", *arguments)
+        else:
+            extern(f"convc_tma_load_{len(place)}d_multicast", *arguments, (1 << sharing) - 1)
 
     def _multiply(self) -> None:
         """What a thread of those that multiply does."""
@@ -235,7 +261,7 @@ class _Block:
 
     def _products(self, a: Any, b: Any, a_leading: int, count: Any, before: Any) -> Any:
         """The thread's sums of a tile. `a` and `b` describe what it multiplies in the first stage."""
-        tile, thread = self.tile, self.thread
+        tile = self.tile
         product = f"convc_wgmma_m64n{tile.columns}k16_{_TYPES[self.conv.dtype]}"
         b_leading = tile.columns * ACCESS_BYTES
         sums = zeros(tile.columns // 2)
@@ -259,12 +285,11 @@ class _Block:
             extern("convc_wgmma_commit")
             # Those of the step before are done then, and its stage is free.
             extern("convc_wgmma_wait<1>")
-            with T.If(tirx.all(step > 0, thread % WARP == 0)), T.Then():
-                extern("convc_mbarrier_arrive", self._empty((at - 1) % tile.stages))
+            with T.If(step > 0), T.Then():
+                self._free((at - 1) % tile.stages)
         extern("convc_wgmma_wait<0>")
         if tile.resident:
-            with T.If(thread % WARP == 0), T.Then():
-                extern("convc_mbarrier_arrive", self._empty((before + count - 1) % tile.stages))
+            self._free((before + count - 1) % tile.stages)
         extern(*kept)
         return sums
 
@@ -272,9 +297,7 @@ class _Block:
         """Add up the sums of the cluster's blocks; each does so for some columns of the tile."""
         tile = self.tile
         parts = tile.columns // _COLUMNS // tile.splits
-        cluster = ("__syncwarp",), ("convc_cluster_arrive",), ("convc_cluster_wait",)
-        for call in cluster:
-            extern(*call)
+        self._meet()
         with T.If(self.thread < tile.consumers), T.Then():
             first = T.bind(self.split * parts)
             total, part = zeros(parts * 4), T.alloc_buffer([4], "float32", scope="local")
@@ -284,9 +307,6 @@ class _Block:
                     for i in range(4):
                         T.buffer_store(total, total[j * 4 + i] + part[i], [j * 4 + i])
             self._results(first, parts, lambda j, half: partial(local_sum, total, j * 4 + half * 2))
-        # No block ends while another one reads its shared memory.
-        for call in cluster:
-            extern(*call)
 
     def _results(self, first: Any, count: int, value: Callable[[int, int], Callable[[Any], Any]]) -> None:
         """Write a thread's results in so many groups of 8 columns: of each two neighbours, in either of two rows."""
@@ -318,6 +338,8 @@ class _Block:
         view, box = self.view, self.boxes.box
         at = [T.bind(o + i) for o, i in zip(self.origin, unravelled(row, box), strict=True)]
         inside = [i < extent for i, extent, side in zip(at, view.extents, box, strict=True) if extent % side]
+        if prod(self.counts) % self.tile.sharing and not view.extents[0] % box[0]:
+            inside.append(at[0] < view.extents[0])
         if self.pixels < self.tile.rows:
             inside.append(row < self.pixels)
         return [at[0], *(unravelled(at[1], self.conv.spatial) if view.flat else at[1:])], inside
@@ -332,10 +354,10 @@ class _Block:
         """The input of a box in shared memory."""
         return T.address_of(self.memory[(BARRIER_BYTES + box * self.a_bytes) // _WORD + stage * self._a_stage])
 
-    def _b(self, stage: Any, box: int) -> Any:
-        """Its weights."""
+    def _b(self, stage: Any, box: int, part: Any = 0) -> Any:
+        """Its weights, from a word of them on."""
         first = BARRIER_BYTES // _WORD + self.tile.stages * self._a_stage
-        return T.address_of(self.memory[first + box * self.b_bytes // _WORD + stage * self._b_stage])
+        return T.address_of(self.memory[first + box * self.b_bytes // _WORD + part + stage * self._b_stage])
 
     @property
     def _a_stage(self) -> int:

@@ -101,11 +101,12 @@ class Boxes:
         return [*([last * _ELEMENTS] if view.wide else [0, last]), *reversed(outer), n, block]
 
     def b_map(self) -> tirx.Var:
-        """Of the weights: channels of neighbouring outputs, a tile's in one run or two, taps, chunks."""
+        """Of the weights: channels of neighbouring outputs, a tile's in one run or two, taps, chunks; of a box, the
+        part that one block of a cluster loads."""
         conv, tile = self.conv, self.tile
         outputs = conv.outputs * conv.group
         shape, strides = [conv.taps, conv.inputs], [outputs * ACCESS_BYTES, conv.taps * outputs * ACCESS_BYTES]
-        box = [1, tile.blocks]
+        box = [1, tile.blocks // tile.sharing]
         if self.run < tile.columns:
             shape = [outputs // self.run, *shape]
             strides = [self.run * ACCESS_BYTES, *strides]
@@ -114,9 +115,10 @@ class Boxes:
         shape, box = [outputs * _ELEMENTS, *shape], [self.run * _ELEMENTS, *box]
         return tensor_map("b_map", self.emitter.buffers[conv.w], shape, strides, box, [1] * len(shape))
 
-    def b_place(self, column_tile: Any, group: Any, number: Any) -> list[Any]:
-        """Where the weights of a box begin; beyond the last box there are none."""
+    def b_place(self, column_tile: Any, group: Any, rank: Any, number: Any) -> list[Any]:
+        """Where a block's part of the weights of a box begins; beyond the last box there are none."""
         conv, tile = self.conv, self.tile
         column = column_tile * tile.columns + conv.first(group)
         first = [column * _ELEMENTS] if self.run == tile.columns else [0, self.emitter.simplify(column // self.run)]
-        return [*first, number // self.segments, number % self.segments * tile.blocks]
+        part = rank * (tile.blocks // tile.sharing)
+        return [*first, number // self.segments, number % self.segments * tile.blocks + part]

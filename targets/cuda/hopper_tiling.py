@@ -26,8 +26,9 @@ _ROWS = (64, 128, 192, 256)
 _DEPTHS = (4, 8)
 """Chunks of a stage, about: 32 or 64 channels."""
 _STAGES = (3, 4, 6, 8)
-_SPLITS = (1, 2, 3, 4, 6, 8)
-"""Blocks of a cluster; 8 is what every GPU of the architecture can place."""
+_CLUSTERS = ((1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (8, 1), (1, 2))
+"""Blocks of a cluster that share the sum of a tile, at most 8, which every GPU of the architecture can place; and that
+share weights."""
 
 _PRODUCTS = 2048
 """Multiply-adds of 16-bit floats a cycle and multiprocessor: 989 TFLOP/s on 132 of them at 1.83 GHz."""
@@ -48,8 +49,8 @@ _CLUSTER = 800
 """Cycles of a cluster's barriers."""
 _TURN = 100
 """Cycles from a block's last result to the first product of its next tile, which is loaded already."""
-_REGISTERS = 32
-"""Of a thread, beside its sums: what compilers have taken, 26 to 32."""
+_REGISTERS, _WIDE, _MORE_REGISTERS = 32, 128, 48
+"""Of a thread, beside its sums: what NVRTC 13.0 takes, 26 to 32, and more beside more columns than _WIDE."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class HopperTile:
     splits: int
     resident: int = 0
     """Blocks of a multiprocessor that stay, and take one tile after another; 0 where there is a block for each."""
+    sharing: int = 1
+    """Blocks of a cluster that compute neighbouring rows of the same columns: each loads a part of all weights."""
 
     @property
     def depth(self) -> int:
@@ -155,10 +158,12 @@ def _modelled(problem: HopperProblem, target: CudaTarget) -> Iterator[tuple[floa
         if rows * columns > 1 << 15 or (rows > WARPGROUP_ROWS and rows >= 2 * results):
             continue
         pixels = prod(best_box(rows, problem.extents, problem.limits))
-        for (blocks, boxes), stages, splits in product(_stages(problem), _STAGES, _SPLITS):
+        for (blocks, boxes), stages, (splits, sharing) in product(_stages(problem), _STAGES, _CLUSTERS):
             steps = -(-_boxes(problem, blocks) // boxes)
-            ring = HopperTile(rows, columns, blocks, boxes, stages, splits)
+            ring = HopperTile(rows, columns, blocks, boxes, stages, splits, sharing=sharing)
             if splits > 1 and (columns // 8 % splits or splits * 2 > steps):
+                continue
+            if sharing > 1 and (blocks % sharing or rows >= results):
                 continue
             tile = replace(ring, stages=min(stages, steps))
             if tile.shared_bytes(pixels) > target.shared_bytes:
@@ -209,7 +214,9 @@ def _cycles(problem: HopperProblem, tile: HopperTile, steps: int, target: CudaTa
     together = max(min(_resident(tile, pixels, target), blocks), 1)
     products = tile.rows * tile.columns * depth * 8 / _PRODUCTS
     waiting = _LATENCY / (together * tile.stages)
-    step = max(products, (moved + read) / _SHARED, moved / _L2, loading, waiting) + 10
+    sent = (pixels + tile.columns / tile.sharing) * ACCESS_BYTES * depth
+    step = max(products, (moved + read) / _SHARED, sent / _L2, loading, waiting) + 10
+    begin = _BEGIN + (_CLUSTER if tile.sharing > 1 else 0)
     summing = -(-steps // tile.splits) * step
     if tile.splits > 1:
         summing += _CLUSTER + 2 * tile.rows * tile.columns * 4 / _SHARED
@@ -219,15 +226,16 @@ def _cycles(problem: HopperProblem, tile: HopperTile, steps: int, target: CudaTa
     busy = max(summing, store) + _DISTURBED * min(summing, store)
     turns = -(-blocks // together)
     if tile.resident:
-        return _BEGIN + _END + max(blocks * busy, turns * (summing + store + _TURN))
-    return max(blocks * busy + _BEGIN + _END, turns * (_BEGIN + summing + store + _END))
+        return begin + _END + max(blocks * busy, turns * (summing + store + _TURN))
+    return max(blocks * busy + begin + _END, turns * (begin + summing + store + _END))
 
 
 def _tiles(problem: HopperProblem, tile: HopperTile) -> int:
-    box = best_box(tile.rows, problem.extents, problem.limits)
-    return box_count(box, problem.extents) * -(-problem.columns // tile.columns) * problem.groups
+    boxes = box_count(best_box(tile.rows, problem.extents, problem.limits), problem.extents)
+    return -(-boxes // tile.sharing) * tile.sharing * -(-problem.columns // tile.columns) * problem.groups
 
 
 def _resident(tile: HopperTile, pixels: int, target: CudaTarget) -> int:
     """How many blocks a multiprocessor has room for."""
-    return target.resident(tile.threads, tile.columns // 2 + _REGISTERS, tile.shared_bytes(pixels))
+    beside = _REGISTERS if tile.columns <= _WIDE else _MORE_REGISTERS
+    return target.resident(tile.threads, tile.columns // 2 + beside, tile.shared_bytes(pixels))

@@ -35,6 +35,7 @@ SHAPES = {
     "uneven pads": ((1, 8, 9, 10), 20, (3, 2), {"pads": (0, 1, 2, 0)}),
     "dilation": ((2, 8, 12, 12), 8, (3, 3), {"dilations": (2, 3), "pads": (2, 3, 2, 3)}),
     "groups": ((1, 24, 9, 9), 48, (3, 3), {"group": 3, **SAME}),
+    "wide groups": ((1, 48, 9, 9), 48, (3, 3), {"group": 3, **SAME}),
     "1-D": ((1, 12, 37), 24, (5,), {"pads": (2, 2)}),
     "3-D": ((1, 8, 5, 6, 7), 16, (3, 3, 3), {"pads": (1, 1, 1, 1, 1, 1)}),
 }
@@ -64,6 +65,7 @@ TILES = {
     "columns that are no power of two": (192, 88, 8, 1, 4, 1),
     "a cluster of two": (64, 128, 8, 1, 3, 2),
     "a cluster of eight": (64, 64, 4, 1, 3, 8),
+    "weights in two runs of two blocks": (128, 256, 4, 2, 3, 1, 0, 2),
 }
 
 
@@ -84,6 +86,18 @@ def test_blocks_that_stay_do_all_tiles(name, conv, check, capfd):
     whole = [config for config in HopperGemm().candidates(kernel, one) if config["splits"] == 1]
     config = min(whole, key=lambda c: (c["rows"] * c["columns"], c["blocks"] * c["boxes"], c["stages"]))
     check(kernel, HopperGemm(), target=one, config=config | {"resident": 1}, tolerance=TOLERANCES["float16"])
+    assert SERIALISED not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("resident", [0, 1])
+@pytest.mark.parametrize("name", ["3x3", "stride", "odd channels", "wide groups", "1x1, batch"])
+def test_blocks_load_weights_for_each_other(name, resident, conv, check, capfd):
+    """Also where a cluster's last block has no rows to compute."""
+    x, outputs, window, rest = SHAPES[name]
+    kernel, few = conv(x, outputs, window, dtype="float16", **rest), replace(parse_cuda(SM_90), multiprocessors=2)
+    pairs = [config for config in HopperGemm().candidates(kernel, few) if config["sharing"] == 2]
+    config = min(pairs, key=lambda c: (c["rows"] * c["columns"], c["blocks"] * c["boxes"], c["stages"]))
+    check(kernel, HopperGemm(), target=few, config=config | {"resident": resident}, tolerance=TOLERANCES["float16"])
     assert SERIALISED not in capfd.readouterr().err
 
 
