@@ -46,7 +46,16 @@ from convc.verify.precision import PRECISIONS
 MOST_BYTES = 60 * 10**6
 DRAWN_ELEMENTS = 4096
 """Weights from this size on are drawn; smaller ones (biases, scales, constants) travel."""
-RUNTIME = ("__init__.py", "bench.py", "roofline.py", "artifact", "runtime", "ir/__init__.py", "ir/layout.py")
+RUNTIME = (
+    "__init__.py",
+    "bench.py",
+    "roofline.py",
+    "artifact",
+    "runtime",
+    "ir/__init__.py",
+    "ir/layout.py",
+    "ir/winograd.py",
+)
 """What of convc travels: what runs artifacts, takes turns, knows the roofline, and packs weights."""
 GPU = Path(__file__).parent / "gpu"
 

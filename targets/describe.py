@@ -21,6 +21,7 @@ def describe(
         "format": FORMAT,
         "convc": __version__,
         "tvm": tvm.__version__,
+        "compiler": library.compiler,
         "target": library.target.to_dict(),
         "level": level,
         "precision": precision,

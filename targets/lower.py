@@ -85,6 +85,8 @@ class Library:
     weights: dict[str, tuple[int, np.ndarray]] = field(default_factory=dict)
     """Name -> (byte offset, array as it lies in memory), in memory order."""
     weight_bytes: int = 0
+    compiler: str = ""
+    """What made the machine code, where a driver must know that: `NVRTC 13.0`."""
     _symbols: dict[str, str] = field(default_factory=dict)
 
     def symbol(self, kernel: KernelOp) -> str:

@@ -12,6 +12,7 @@ after each of them, then results.md and results.svg.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+if missing := [name for name in ("numpy", "torch") if importlib.util.find_spec(name) is None]:
+    sys.exit(f"run.py needs {' and '.join(missing)} here: pip install {' '.join(missing)}")
 
 import numpy as np
 

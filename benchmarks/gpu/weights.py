@@ -17,8 +17,10 @@ import numpy as np
 from convc.artifact.manifest import WEIGHTS
 from convc.artifact.tensors import write_tensors
 from convc.ir.layout import Layout
+from convc.ir.winograd import transformed_weight
 
 _BFLOAT16 = "bfloat16"
+_WINOGRAD = "winograd"
 
 
 def drawn(seed: int, shape: Iterable[int], rms: float) -> np.ndarray:
@@ -46,10 +48,18 @@ def packed(name: str, weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
     array = weights[known]
     for step in name.removeprefix(known).split(".")[1:]:
         try:
-            array = _converted(array, step) if step in ("float16", _BFLOAT16) else Layout.parse(step).pack(array)
-        except (ValueError, IndexError):
+            array = _step(array, step)
+        except (ValueError, IndexError, KeyError):
             return None
     return array
+
+
+def _step(array: np.ndarray, step: str) -> np.ndarray:
+    if step in ("float16", _BFLOAT16):
+        return _converted(array, step)
+    if step.startswith(_WINOGRAD):
+        return transformed_weight(array, int(step.removeprefix(_WINOGRAD)))
+    return Layout.parse(step).pack(array)
 
 
 def _converted(array: np.ndarray, dtype: str) -> np.ndarray:

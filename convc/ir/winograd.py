@@ -66,9 +66,15 @@ def cook_toom(m: int, r: int, points: Sequence[Fraction]) -> Transforms:
 
 
 def transformed_weight(weight: np.ndarray, m: int) -> np.ndarray:
-    """G g G^T of each window: `[O, I, 3, 3]` to `[O, I, t, t]`, computed in float64 and rounded once."""
-    g = np.array([[float(x) for x in row] for row in transforms(m).g])
-    return np.einsum("xk,oikl,yl->oixy", g, weight.astype(np.float64), g, optimize=True).astype(weight.dtype)
+    """G g G^T of each window: `[O, I, 3, 3]` to `[O, I, t, t]`, computed in float64 and rounded once; to the last bit
+    the same on every machine, as no library's order of sums has a part in it."""
+    g = [[float(x) for x in row] for row in transforms(m).g]
+
+    def along(axis: int, windows: np.ndarray) -> np.ndarray:
+        lines = np.moveaxis(windows, axis, 0)
+        return np.stack([sum(line * x for line, x in zip(lines, row)) for row in g], axis)
+
+    return along(3, along(2, weight.astype(np.float64))).astype(weight.dtype)
 
 
 def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:

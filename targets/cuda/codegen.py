@@ -57,7 +57,15 @@ _DEVICE = (
     tirx.transform.BF16StorageLegalize,
 )
 _PREAMBLE = re.compile(r'^extern "C" __global__', re.MULTILINE)
+_DEFINITION = re.compile(r'^extern "C" __global__ [^{;]*\{\n', re.MULTILINE)
 _DEVICE_FUNCTION = 2  # tvm::CallingConv::kDeviceKernelLaunch
+_EARLY = (9, 0)
+"""The compute capability from which on launches may begin before the one before has ended (programmatic dependent
+launch)."""
+_BOUND = re.compile(r"__launch_bounds__\(\d+")
+RESIDENT = "convc.resident"
+"""The attribute of a function that says how many of its blocks a multiprocessor shall have registers for."""
+_WAIT, _BEGIN = "convc_grid_wait()", "convc_grid_begin"
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ class Launch:
     block: tuple[int, int, int]
     dynamic_bytes: int
     operands: tuple[int | TensorMap, ...]
+    early: bool
+    """Whether it may begin before the launch before has ended: its function waits for that itself."""
 
 
 @dataclass
@@ -112,9 +122,20 @@ def generate(symbol: str, function: tirx.PrimFunc, target: CudaTarget) -> Device
     text = str(tvm.get_global_func("target.build.cuda")(lowered, described).inspect_source("cuda"))
     functions = _PREAMBLE.search(text)
     assert functions is not None
-    launches, scratch = _launches(host)
+    launches, scratch = _launches(host, early=target.capability >= _EARLY)
     headers = re.findall(r"^#include (<(?:cuda_\w+|math_constants)\.h>)", text[: functions.start()], re.MULTILINE)
-    return DeviceCode(text[functions.start() :], launches, scratch, headers)
+    source = _waiting(text[functions.start() :])
+    if resident := int((function.attrs or {}).get(RESIDENT, 0)):
+        source = _BOUND.sub(rf"\g<0>, {resident}", source)
+    return DeviceCode(source, launches, scratch, headers)
+
+
+def _waiting(source: str) -> str:
+    """Device functions that wait for the launches before them, at the beginning unless they say where."""
+    first, *rest = _DEFINITION.split(source)
+    heads = _DEFINITION.findall(source)
+    bodies = [body if _WAIT in body else f"  {_BEGIN}();\n{body}" for body in rest]
+    return first + "".join(head + body for head, body in zip(heads, bodies, strict=True))
 
 
 def _on_device(function: tirx.PrimFunc) -> bool:
@@ -126,7 +147,7 @@ _AXES = {f"{tag}.{axis}": (size, i) for tag, size in _SIZES.items() for i, axis 
 _DYNAMIC = "tirx.use_dyn_shared_memory"
 
 
-def _launches(host: tirx.PrimFunc) -> tuple[list[Launch], int]:
+def _launches(host: tirx.PrimFunc, early: bool) -> tuple[list[Launch], int]:
     """The launches that a host function makes, in order, and the bytes of its scratch memory."""
     places: list[tuple[Any, int | TensorMap]] = [(parameter, i) for i, parameter in enumerate(host.params)]
     launches: list[Launch] = []
@@ -149,13 +170,13 @@ def _launches(host: tirx.PrimFunc) -> tuple[list[Launch], int]:
             case tirx.Evaluate() if made := read_tensor_map(statement.value, place):
                 places.append(made)
             case tirx.Evaluate() if isinstance(statement.value, ir.Call):
-                launches.append(_launch(statement.value, place))
+                launches.append(_launch(statement.value, place, early))
             case _:
                 raise NotImplementedError(f"a kernel with work for the host: {type(statement).__name__}")
     return launches, scratch
 
 
-def _launch(call: ir.Call, place: Callable[[Any], int | TensorMap]) -> Launch:
+def _launch(call: ir.Call, place: Callable[[Any], int | TensorMap], early: bool) -> Launch:
     name, *rest = call.args
     tags = [str(tag) for tag in call.attrs.launch_params]
     operands, extents = rest[: len(rest) - len(tags)], [int(extent) for extent in rest[len(rest) - len(tags) :]]
@@ -168,7 +189,7 @@ def _launch(call: ir.Call, place: Callable[[Any], int | TensorMap]) -> Launch:
             what, axis = _AXES[tag]
             sizes[what][axis] = extent
     grid, cluster, block = (tuple(sizes[what]) for what in _SIZES.values())
-    return Launch(name.value, grid, cluster, block, shared, tuple(map(place, operands)))  # type: ignore[arg-type]
+    return Launch(name.value, grid, cluster, block, shared, tuple(map(place, operands)), early)  # type: ignore[arg-type]
 
 
 def _nbytes(buffer: Any) -> int:

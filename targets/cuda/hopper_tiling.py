@@ -8,7 +8,7 @@ hide that as the model believes, what TMA takes for a line of 16 bytes (`_LINE`)
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from math import prod
@@ -22,14 +22,13 @@ MOST_BOX = 256
 """Elements of a box along one dimension."""
 BARRIER_BYTES = 128
 """Before the ring: two barriers for each of at most eight stages."""
-_SYSTEM_BYTES = 1 << 10
-"""Of shared memory, for each block."""
 _ROWS = (64, 128, 192, 256)
 _DEPTHS = (4, 8)
 """Chunks of a stage, about: 32 or 64 channels."""
 _STAGES = (3, 4, 6, 8)
-_SPLITS = (1, 2, 3, 4, 6, 8)
-"""Blocks of a cluster; 8 is what every GPU of the architecture can place."""
+_CLUSTERS = ((1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (8, 1), (1, 2))
+"""Blocks of a cluster that share the sum of a tile, at most 8, which every GPU of the architecture can place; and that
+share weights."""
 
 _PRODUCTS = 2048
 """Multiply-adds of 16-bit floats a cycle and multiprocessor: 989 TFLOP/s on 132 of them at 1.83 GHz."""
@@ -48,6 +47,10 @@ _DISTURBED = 0.1
 """Of the time of what is hidden by something that takes longer, what it costs nevertheless."""
 _CLUSTER = 800
 """Cycles of a cluster's barriers."""
+_TURN = 100
+"""Cycles from a block's last result to the first product of its next tile, which is loaded already."""
+_REGISTERS, _WIDE, _MORE_REGISTERS = 32, 128, 48
+"""Of a thread, beside its sums: what NVRTC 13.0 takes, 26 to 32, and more beside more columns than _WIDE."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,10 @@ class HopperTile:
     boxes: int
     stages: int
     splits: int
+    resident: int = 0
+    """Blocks of a multiprocessor that stay, and take one tile after another; 0 where there is a block for each."""
+    sharing: int = 1
+    """Blocks of a cluster that compute neighbouring rows of the same columns: each loads a part of all weights."""
 
     @property
     def depth(self) -> int:
@@ -140,7 +147,7 @@ def hopper_tiles(problem: HopperProblem, target: CudaTarget) -> tuple[HopperTile
     """The tiles that can be used, the best by the model first; none where the shape does not suit."""
     modelled = list(_modelled(problem, target))
     # Of equal ones first those with few boxes and long rings.
-    modelled.sort(key=lambda pair: (pair[0], -pair[1].blocks, -pair[1].stages))
+    modelled.sort(key=lambda pair: (pair[0], -pair[1].blocks, -pair[1].stages, pair[1].resident))
     return tuple(tile for _, tile in modelled)
 
 
@@ -151,14 +158,22 @@ def _modelled(problem: HopperProblem, target: CudaTarget) -> Iterator[tuple[floa
         if rows * columns > 1 << 15 or (rows > WARPGROUP_ROWS and rows >= 2 * results):
             continue
         pixels = prod(best_box(rows, problem.extents, problem.limits))
-        for (blocks, boxes), stages, splits in product(_stages(problem), _STAGES, _SPLITS):
+        for (blocks, boxes), stages, (splits, sharing) in product(_stages(problem), _STAGES, _CLUSTERS):
             steps = -(-_boxes(problem, blocks) // boxes)
-            tile = HopperTile(rows, columns, blocks, boxes, min(stages, steps), splits)
+            ring = HopperTile(rows, columns, blocks, boxes, stages, splits, sharing=sharing)
             if splits > 1 and (columns // 8 % splits or splits * 2 > steps):
                 continue
-            if steps < stages > _STAGES[0] or tile.shared_bytes(pixels) > target.shared_bytes:
+            if sharing > 1 and (blocks % sharing or rows >= results):
                 continue
-            yield _cycles(problem, tile, steps, target), tile
+            tile = replace(ring, stages=min(stages, steps))
+            if tile.shared_bytes(pixels) > target.shared_bytes:
+                continue
+            if stages <= max(steps, _STAGES[0]):
+                yield _cycles(problem, tile, steps, target), tile
+            # The ring of a block that stays holds steps of its next tiles, too.
+            staying = replace(ring, resident=_resident(ring, pixels, target))
+            if splits == 1 and _tiles(problem, tile) > staying.resident * target.multiprocessors > 0:
+                yield _cycles(problem, staying, steps, target), staying
 
 
 def _widths(problem: HopperProblem) -> list[int]:
@@ -195,24 +210,32 @@ def _cycles(problem: HopperProblem, tile: HopperTile, steps: int, target: CudaTa
     line = -(-box[-1] * ACCESS_BYTES // 128) if problem.wide else box[-1]
     lines = depth * (pixels // box[-1] * line + tile.columns * ACCESS_BYTES // 128)
     loading = lines * _LINE + 2 * tile.boxes * _ISSUE
-    tiles = box_count(box, problem.extents) * -(-problem.columns // tile.columns) * problem.groups
-    blocks = -(-tiles * tile.splits // target.multiprocessors)
-    registers = tile.threads * -(-(tile.columns // 2 + 40) // 8) * 8
-    resident = min(
-        target.multiprocessor_shared_bytes // (tile.shared_bytes(pixels) + _SYSTEM_BYTES),
-        target.registers // registers,
-        target.multiprocessor_threads // tile.threads,
-    )
-    together = max(min(resident, blocks), 1)
+    blocks = -(-_tiles(problem, tile) * tile.splits // target.multiprocessors)
+    together = max(min(_resident(tile, pixels, target), blocks), 1)
     products = tile.rows * tile.columns * depth * 8 / _PRODUCTS
     waiting = _LATENCY / (together * tile.stages)
-    step = max(products, (moved + read) / _SHARED, moved / _L2, loading, waiting) + 10
+    sent = (pixels + tile.columns / tile.sharing) * ACCESS_BYTES * depth
+    step = max(products, (moved + read) / _SHARED, sent / _L2, loading, waiting) + 10
+    begin = _BEGIN + (_CLUSTER if tile.sharing > 1 else 0)
     summing = -(-steps // tile.splits) * step
     if tile.splits > 1:
         summing += _CLUSTER + 2 * tile.rows * tile.columns * 4 / _SHARED
     everything = prod(problem.extents) * problem.columns * problem.groups * problem.result_bytes
     rate = target.bandwidth / target.clock / target.multiprocessors if 2 * everything > target.l2_bytes else _L2
     store = tile.rows * tile.columns / tile.splits * problem.result_bytes / rate
-    each = _BEGIN + summing + store + _END
     busy = max(summing, store) + _DISTURBED * min(summing, store)
-    return max(blocks * busy + _BEGIN + _END, -(-blocks // together) * each)
+    turns = -(-blocks // together)
+    if tile.resident:
+        return begin + _END + max(blocks * busy, turns * (summing + store + _TURN))
+    return max(blocks * busy + begin + _END, turns * (begin + summing + store + _END))
+
+
+def _tiles(problem: HopperProblem, tile: HopperTile) -> int:
+    boxes = box_count(best_box(tile.rows, problem.extents, problem.limits), problem.extents)
+    return -(-boxes // tile.sharing) * tile.sharing * -(-problem.columns // tile.columns) * problem.groups
+
+
+def _resident(tile: HopperTile, pixels: int, target: CudaTarget) -> int:
+    """How many blocks a multiprocessor has room for."""
+    beside = _REGISTERS if tile.columns <= _WIDE else _MORE_REGISTERS
+    return target.resident(tile.threads, tile.columns // 2 + beside, tile.shared_bytes(pixels))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convc.artifact.manifest import SOURCE
 from convc.targets.cuda.codegen import DeviceCode, generate
-from convc.targets.cuda.compiler import compile_cuda
+from convc.targets.cuda.compiler import compile_cuda, compiler_version
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.lower import Library
 
@@ -25,6 +25,7 @@ def write_library(library: Library, target: CudaTarget, output: Path, on_step: C
     output.with_name(SOURCE).write_text(source)
     made = compile_cuda(source, target.arch, [f for code in codes.values() for f in code.functions])
     output.write_bytes(made.cubin)
+    library.compiler = f"NVRTC {compiler_version()}"
     for symbol, code in codes.items():
         library.kernels[symbol].launching = code.describe(made.resources)
 

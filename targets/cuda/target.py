@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ACCESS_BYTES = 16
 """The widest access of one thread to memory, on every architecture."""
 WARP = 32
+_PARTS, _UNIT, _SYSTEM_BYTES = 4, 256, 1 << 10
 _TF32 = "tf32"
 
 
@@ -62,6 +63,15 @@ class CudaTarget:
     def threads(self) -> int:
         """How many threads the whole GPU keeps at once."""
         return self.multiprocessors * self.multiprocessor_threads
+
+    def resident(self, threads: int, registers: int, shared_bytes: int) -> int:
+        """How many blocks of so many threads, with so many registers each, a multiprocessor keeps at once (CUDA C++
+        Best Practices Guide, calculating occupancy). A warp lies in one of its four parts, each with a fourth of the
+        registers, and takes these 256 at a time; the system keeps 1 KiB of shared memory for each block."""
+        warps = -(-threads // WARP)
+        by_registers = self.registers // _PARTS // (-(-registers * WARP // _UNIT) * _UNIT) * _PARTS // warps
+        by_shared = self.multiprocessor_shared_bytes // (shared_bytes + _SYSTEM_BYTES)
+        return min(by_registers, by_shared, self.multiprocessor_threads // (warps * WARP))
 
     def with_tf32(self) -> CudaTarget:
         """The same GPU, its products of float32 rounded to TF32."""
@@ -177,6 +187,6 @@ def _this_gpu() -> CudaTarget:
         gpu.multiprocessor_shared_bytes,
         gpu.multiprocessor_threads,
         gpu.l2_bytes,
-        gpu.bandwidth,
+        gpu.bandwidth or _KNOWN.get(arch, _KNOWN["sm_87"]).bandwidth,  # where memory is the host's, drivers say 0
         gpu.clock,
     )

@@ -94,10 +94,7 @@ def _cycles(problem: Problem, tile: Tile, blocks: int, steps: int, tensor_cores:
     else:
         reads = threads / WARP * (tile.part_rows + tile.part_columns) * tile.depth
     rounds = -(-blocks * tile.splits // target.multiprocessors)
-    resident = min(
-        target.registers // (threads * tile.registers(tensor_cores)),
-        target.multiprocessor_shared_bytes // tile.shared_bytes(tensor_cores),
-    )
+    resident = target.resident(threads, tile.registers(tensor_cores), tile.shared_bytes(tensor_cores))
     busy = min(1.0, min(max(resident, 1), rounds) * threads / 256)
     time = rounds * (-(-steps // tile.splits) * (max(products, reads) / (0.4 + 0.6 * busy) + 20) + _BEGIN)
     if tile.splits > 1:

@@ -13,10 +13,11 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from convc.artifact.manifest import check_files, read_manifest
 from convc.ir.layout import Layout
+from convc.ir.winograd import transformed_weight
 from convc.targets.cuda.emulator.load import load_emulated
 from convc.verify.reference import Reference
 
@@ -51,7 +52,9 @@ def test_names_say_how_weights_are_packed(weights) -> None:
     np.testing.assert_array_equal(weights.packed("w.float16.OIHW8i4o", held), half)
     bits = held["w.1"].astype(ml_dtypes.bfloat16).view(np.uint16)
     np.testing.assert_array_equal(weights.packed("w.1.bfloat16", held), bits)
-    for unknown in ("v", "wide", "w.sum", "w.OI8o", "w.2"):
+    filtered = Layout.parse("OIHW4i").pack(transformed_weight(held["w"], 4))
+    np.testing.assert_array_equal(weights.packed("w.winograd4.OIHW4i", held), filtered)
+    for unknown in ("w.winograd3", "v", "wide", "w.sum", "w.OI8o", "w.2"):
         assert weights.packed(unknown, held) is None
 
 
@@ -76,6 +79,25 @@ def test_a_network_made_again_computes_what_onnxruntime_does(weights, model, pac
         error = np.abs(executable(x) - expected).max() / np.abs(expected).max()
         assert error <= contents["precisions"]["fp16"]
     (artifact / "weights.safetensors").unlink()
+
+
+def test_transformed_weights_do_not_travel(weights, tmp_path) -> None:
+    import cuda
+
+    shape = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 128, 28, 28]) for name in "xy"}
+    w = numpy_helper.from_array(np.random.default_rng(0).standard_normal((128, 128, 3, 3), np.float32), "w")
+    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])
+    graph = helper.make_graph([node], "wide", [shape["x"]], [shape["y"]], [w])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "w.onnx")
+    shapes = {"x": (32, 128, 28, 28)}
+    size = cuda.pack(tmp_path / "pack", {tmp_path / "w.onnx": shapes}, batches=[32], precisions=["fp32"])
+    assert size < w.ByteSize() / 2
+    folder = tmp_path / "pack" / "models" / "w"
+    artifact = folder / "fp32.convc"
+    assert {kernel["template"] for kernel in read_manifest(artifact)["kernels"].values()} >= {"winograd"}
+    entry = json.loads((tmp_path / "pack" / "pack.json").read_text())["models"][0]
+    weights.restore(artifact, weights.graph_weights(entry["drawn"], {}))
+    check_files(artifact, read_manifest(artifact))
 
 
 ALONE = """
@@ -105,6 +127,9 @@ def test_what_travels_needs_no_compiler(tmp_path) -> None:
     command = [sys.executable, "-c", ALONE, str(tmp_path / "pack")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-S", str(tmp_path / "pack" / "run.py")]  # where nothing is installed
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "run.py needs numpy and torch here: pip install numpy torch\n")
     with pytest.raises(cuda.PackError, match="exists: name another, or remove it"):
         cuda.pack(tmp_path / "pack", {})
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,9 @@ import pytest
 from convc.artifact.manifest import write_manifest
 from convc.runtime import ArtifactError, Executable, InputError, load
 from convc.runtime.cuda.dlpack import DeviceArray
+from convc.runtime.cuda.driver import Driver
+from convc.runtime.cuda.engine import CudaEngine
+from convc.targets.cuda.emulator.build import emulated_driver
 from convc.targets.cuda.emulator.load import load_emulated
 
 
@@ -150,6 +156,16 @@ def test_too_little_memory_is_told_in_numbers(folder: Path, tmp_path: Path, monk
         load_emulated(path)
 
 
+def test_a_driver_that_does_not_know_the_code_is_to_be_updated(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert re.fullmatch(r"NVRTC \d+\.\d+", manifest["compiler"])
+    driver = Driver(emulated_driver())
+    with pytest.raises(ArtifactError) as caught:
+        CudaEngine(folder, manifest, driver, [b"made for newer drivers"])
+    reason = f"the driver, of CUDA 13.0, does not load what {manifest['compiler']} has made: update it"
+    assert str(caught.value) == f"cannot load {folder}: {reason}"
+
+
 def test_a_tensor_map_that_leaves_its_operand_is_refused(folder: Path, tmp_path: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     launch = next(iter(manifest["kernels"].values()))["launches"][0]
@@ -179,3 +195,25 @@ def test_code_for_another_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     assert engine.lacking(parse_cuda("cuda:sm_90").to_dict()) == ""
     assert "is sm_90: build it again" in engine.lacking(parse_cuda("cuda:sm_80").to_dict())
     assert "is sm_90: build it again" in engine.lacking(parse_cuda("cuda:sm_100").to_dict())
+
+
+def test_kernels_of_a_network_begin_early_and_wait_themselves(folder: Path, tmp_path: Path) -> None:
+    """Without what waits in their code, the software device finds that they do not."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert all(launch["early"] for kernel in manifest["kernels"].values() for launch in kernel["launches"])
+    path = with_manifest(folder, manifest, tmp_path / "hasty.convc")
+    source = path / "kernels.cu"
+    assert "convc_grid_begin();" in source.read_text()
+    source.write_text(source.read_text().replace("  convc_grid_begin();\n", ""))
+    (path / "manifest.json").unlink()
+    write_manifest(path, {key: value for key, value in manifest.items() if key not in ("files", "digest")})
+    command = [sys.executable, "-m", "convc", "run", str(path), "--random", "0", "--emulate"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # whose device is lost after it
+    assert done.returncode == 1
+    assert "before the launches before have been waited for" in done.stderr
+
+
+def test_kernels_of_gpus_without_such_launches_do_not(tmp_path: Path, build_text, two_layers_text: str) -> None:
+    build_text(tmp_path / "old.convc", two_layers_text, target="cuda:sm_80")
+    manifest = json.loads((tmp_path / "old.convc" / "manifest.json").read_text())
+    assert not any(launch["early"] for kernel in manifest["kernels"].values() for launch in kernel["launches"])

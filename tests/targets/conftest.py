@@ -147,12 +147,14 @@ Call = Callable[[Sequence[Image], int], None]
 _numbers = count()
 
 
-def compiled(kernel: KernelOp, template: Any, target: str, config: Mapping[str, int] | None, folder: Path) -> Call:
+def compiled(
+    kernel: KernelOp, template: Any, target: str | CudaTarget, config: Mapping[str, int] | None, folder: Path
+) -> Call:
     """The kernel as machine code, linked with the runtime; one for a GPU as what the software device runs."""
     from convc.targets.cpu.codegen import lowered
     from convc.targets.target import parse_target
 
-    described = parse_target(target)
+    described = parse_target(target) if isinstance(target, str) else target
     assert template.applies(kernel, described), f"{template.name} does not apply"
     config = config if config is not None else template.candidates(kernel, described)[0]
     stem, arguments = f"kernel{next(_numbers)}", len(kernel.inputs) + len(kernel.outputs)
@@ -330,7 +332,7 @@ def run_kernel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[n
         kernel: KernelOp,
         template: Any,
         arrays: Sequence[np.ndarray],
-        target: str = "cpu",
+        target: str | CudaTarget = "cpu",
         config: Mapping[str, int] | None = None,
     ) -> list[np.ndarray]:
         return run(compiled(kernel, template, target, config, folder), kernel, arrays)
@@ -347,7 +349,7 @@ def check(run_kernel: Callable[..., list[np.ndarray]]) -> Callable[..., None]:
         kernel: KernelOp,
         template: Any,
         arrays: Sequence[np.ndarray] | None = None,
-        target: str = "cpu",
+        target: str | CudaTarget = "cpu",
         config: Mapping[str, int] | None = None,
         tolerance: float | None = None,
     ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from convc.targets.cuda.target import parse_cuda
 from convc.targets.measurements import Record, TuningError
 from convc.targets.target import CpuTarget, parse_target
 from convc.tuning.database import Database, Setting, default_path
@@ -150,6 +151,7 @@ def test_builds_read_while_a_tuner_writes(database: Database) -> None:
 WRITER = """
 import sys
 from pathlib import Path
+from convc.targets.cuda.target import parse_cuda
 from convc.targets.measurements import Record
 from convc.tuning.database import Database, Setting
 first = int(sys.argv[2])
@@ -199,3 +201,18 @@ def test_a_folder_that_cannot_be_written_to_is_read(database: Database, tmp_path
         assert len(Database.read(database.path).records("kernel", HERE)) == 1
     finally:
         tmp_path.chmod(0o755)
+
+
+def test_a_gpu_is_the_same_by_its_data_sheet_and_by_its_driver() -> None:
+    sheet = parse_cuda("cuda:sm_90a")
+    asked = replace(sheet, name="cuda", device="NVIDIA H100 80GB HBM3", clock=1.98e9, bandwidth=3.352e12)
+    assert Setting.of(asked, 0) == Setting.of(sheet, 0)
+    assert asked.processor == sheet.processor
+    others = [
+        replace(sheet, device="NVIDIA H200"),
+        replace(asked, device="NVIDIA H100 PCIe", multiprocessors=114),
+        parse_cuda("cuda:sm_90"),
+        sheet.with_tf32(),
+    ]
+    assert all(Setting.of(other, 0) != Setting.of(sheet, 0) for other in others)
+    assert len({other.processor for other in (*others, sheet)}) == 5

@@ -15,6 +15,7 @@ _NAME = "libcuda.so.1"
 
 # CUresult
 _OUT_OF_MEMORY = 2
+_INVALID_IMAGE, _NO_BINARY_FOR_GPU = 200, 209
 _NO_DEVICE = 100
 # CUdevice_attribute
 _CLOCK_KHZ = 13
@@ -37,6 +38,11 @@ class CudaError(Exception):
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
         self.code = code
+
+    @property
+    def unknown_code(self) -> bool:
+        """Whether machine code was none that the driver can load."""
+        return self.code in (_INVALID_IMAGE, _NO_BINARY_FOR_GPU)
 
     @property
     def out_of_memory(self) -> bool:

@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_void_p
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,13 @@ class CudaEngine:
 
     def _load(self, manifest: Mapping[str, Any], code: Sequence[bytes], weights: np.ndarray) -> None:
         context = self._context
-        modules = [context.module(each) for each in code]
+        try:
+            modules = [context.module(each) for each in code]
+        except CudaError as error:
+            if not error.unknown_code:
+                raise
+            here, made = context.driver.version, manifest.get("compiler") or "another compiler"
+            raise CudaError(f"the driver, of CUDA {here}, does not load what {made} has made: update it") from None
         variants = manifest["variants"]
         sizes = {
             "weight": weights.nbytes,
@@ -267,8 +273,9 @@ class _Variant:
             steps = self._launches(inputs)
             recorder = self._context.stream  # nothing else comes into it
             recorder.begin_capture()
-            for step in steps:
-                self._issue(step, recorder)
+            for number, launch in enumerate(chain.from_iterable(steps)):
+                # Kernels alone are recorded: each but the first comes after one.
+                recorder.launch(launch, early=number > 0)
             self._graphs[inputs] = Graph(self._context, recorder.end_capture())
             if len(self._graphs) > _GRAPHS:
                 self._graphs.popitem(last=False)

@@ -13,7 +13,7 @@ ELEMENT_BYTES = 8
 """Of a tensor map's elements. They are copied, whatever they are: wide ones let boxes, at most 256 long, be wide."""
 _UINT64 = 4  # CUtensorMapDataType
 _L2_128_BYTES = 2  # CUtensorMapL2promotion
-_MAP_BYTES, _MAP_ALIGNMENT = 128, 64
+_MAP_BYTES, _MAP_ALIGNMENT = 128, 128
 _MOST_RANK = 5
 
 
@@ -84,6 +84,7 @@ class Launch:
         self.function = function
         self.grid, self.block, self.cluster = (tuple(launch[key]) for key in ("grid", "block", "cluster"))
         self.dynamic_bytes = launch["dynamic_bytes"]
+        self.early = launch.get("early") is True
         # What the pointers point to must live as long as they do.
         self._values: list[c_void_p | Array[c_char]] = []
         for operand in launch["operands"]:

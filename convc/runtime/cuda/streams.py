@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import operator
-from ctypes import POINTER, byref, c_int, c_size_t, c_uint, c_void_p, pointer
+from ctypes import POINTER, byref, c_int, c_size_t, c_uint, c_void_p
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LEGACY = 1
 """The handle of the default stream that all threads share, for DLPack and for the driver, which also calls it 0."""
-_CLUSTER_DIMENSION = 4  # CUlaunchAttributeID
+_CLUSTER_DIMENSION, _PROGRAMMATIC_SERIALIZATION = 4, 6  # CUlaunchAttributeID
 _CAPTURE_THREAD_LOCAL = 1  # other threads' calls do not spoil a capture
 _DISABLE_TIMING = 2  # CUevent_flags
 _NOT_READY = 600  # CUresult
@@ -56,13 +56,19 @@ class Stream:
         """Copy within the GPU's memory."""
         self._driver.call("cuMemcpyDtoDAsync_v2", c_void_p(target), c_void_p(source), c_size_t(nbytes), self.handle)
 
-    def launch(self, launch: Launch) -> None:
-        """Run a kernel."""
-        cluster = _Attribute(_CLUSTER_DIMENSION, 0, (c_uint * 16)(*launch.cluster))
-        configuration = _Configuration(
-            *(launch.grid, launch.block, launch.dynamic_bytes, self.handle, pointer(cluster)),
-            int(prod(launch.cluster) > 1),
-        )
+    def launch(self, launch: Launch, early: bool = False) -> None:
+        """Run a kernel; `early`: it may begin before the kernel before has ended, if it waits for that itself."""
+        attributes = (_Attribute * 2)()
+        count = 0
+        for number, value, present in (
+            (_CLUSTER_DIMENSION, launch.cluster, prod(launch.cluster) > 1),
+            (_PROGRAMMATIC_SERIALIZATION, (1,), early and launch.early),
+        ):
+            if present:
+                attributes[count] = _Attribute(number, 0, (c_uint * 16)(*value))
+                count += 1
+        places = ctypes.cast(attributes, POINTER(_Attribute))
+        configuration = _Configuration(launch.grid, launch.block, launch.dynamic_bytes, self.handle, places, count)
         self._driver.call("cuLaunchKernelEx", byref(configuration), launch.function, launch.parameters, None)
 
     def begin_capture(self) -> None:

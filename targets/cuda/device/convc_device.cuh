@@ -10,8 +10,8 @@
 #else
 
 #ifdef __CUDACC_RTC__
-// As cuda.h, which NVRTC cannot read, has it.
-struct __align__(64) CUtensorMap {
+// As cuda.h, which NVRTC cannot read, has it since CUDA 13; its address needs 64.
+struct __align__(128) CUtensorMap {
     unsigned long long opaque[16];
 };
 #else
@@ -238,9 +238,17 @@ CONVC_DEVICE void convc_cluster_store_f32(void *shared, int rank, float value) {
                  ::"r"(convc_shared_address(shared)), "r"(rank), "f"(value) : "memory");
 }
 
-// Programmatic dependent launch, sm_90: until the kernels before have ended; the kernel after may begin.
+// Programmatic dependent launch, sm_90: until the kernels before have ended; the kernel after may begin. Each kernel of
+// a graph waits before it touches what another one writes or reads, so that all before it have ended then.
 CONVC_DEVICE void convc_grid_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 CONVC_DEVICE void convc_grid_launch_dependents() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+// Both, for kernels that have nothing to do before; nothing where there is no such launch.
+CONVC_DEVICE void convc_grid_begin() {
+#if __CUDA_ARCH__ >= 900
+    convc_grid_launch_dependents();
+    convc_grid_wait();
+#endif
+}
 
 // Two numbers rounded to 16 bits each, a in the lower half.
 CONVC_DEVICE convc_u32 convc_pack_f16x2(float a, float b) {

@@ -12,6 +12,7 @@
 
 #include "engine_functions.h"
 #include "in_flight.h"
+#include "memory.h"
 #include "results.h"
 #include "tensor_maps.h"
 
@@ -82,6 +83,10 @@ const TensorMap &tensor_map(const void *place, unsigned rank) {
     return map;
 }
 
+void check_waited(const char *what) {
+    if (engine.thread->early) emulated_fail(LAUNCH_FAILED, what);
+}
+
 void check_tile(const void *shared) {
     if (reinterpret_cast<std::uintptr_t>(shared) % 128)
         emulated_fail(MISALIGNED_ADDRESS, "TMA needs shared memory that is aligned to 128 bytes");
@@ -117,6 +122,7 @@ const char *left_by_cluster() {
 void emulated_copy(void *shared, const void *global, unsigned size, unsigned valid) {
     if (reinterpret_cast<std::uintptr_t>(shared) % size || (valid && reinterpret_cast<std::uintptr_t>(global) % size))
         emulated_fail(MISALIGNED_ADDRESS, "cp.async is not aligned to its size");
+    check_waited("cp.async comes before the launches before have been waited for");
     if (valid > size) emulated_fail(ILLEGAL_INSTRUCTION, "cp.async reads more than it writes");
     mine(copies).open.push_back([=] {
         if (valid) std::memcpy(shared, global, valid);
@@ -154,6 +160,7 @@ void emulated_tma_load(void *shared, const void *map_place, void *barrier, const
                        unsigned ranks) {
     check_tile(shared);
     TensorMap map = tensor_map(map_place, rank);
+    if (engine.thread->early) map.address = const_cast<char *>(remembered(map.address));
     Tile tile(map, at);
     mbarrier(barrier);
     Work load = [=] {
@@ -175,6 +182,7 @@ void emulated_tma_load(void *shared, const void *map_place, void *barrier, const
 
 void emulated_tma_store(const void *shared, const void *map_place, const int *at, unsigned rank) {
     check_tile(shared);
+    check_waited("a TMA store comes before the launches before have been waited for");
     Tile tile(tensor_map(map_place, rank), at);
     mine(stores).open.push_back([=] { tile.store(static_cast<const char *>(shared)); });
 }

@@ -32,6 +32,7 @@ _KERNELS = (
 _DYNAMIC = re.compile(
     r"\bextern\s+__shared__\s+(?:(?:__align__|alignas)\((\d+)\)\s*)?([\w:\s]+?)\s*\b(\w+)\s*\[\s*\]\s*;"
 )
+_BOUNDS = re.compile(r"\b__launch_bounds__\((\d+)[^)]*\)\s*(\w+)\s*\(")
 
 
 def emulated_driver(folder: Path | None = None) -> Path:
@@ -62,7 +63,8 @@ def emulated_kernels(source: str, symbols: Sequence[str], output: Path, headers:
     Raises ToolchainError.
     """
     code = _DYNAMIC.sub(lambda m: f"CONVC_DYNAMIC_SHARED({m[1] or 16}, {m[2]}, {m[3]});", source)
-    exports = "".join(f"CONVC_EMULATED_KERNEL({symbol})\n" for symbol in symbols)
+    threads = {name: bound for bound, name in _BOUNDS.findall(code)}
+    exports = "".join(f"CONVC_EMULATED_KERNEL({symbol}, {threads.get(symbol, 0)})\n" for symbol in symbols)
     path = output.with_suffix(".cpp")
     path.write_text(f'#line 1 "{output.stem}.cu"\n{code}\n{exports}')
     includes = [f"-I{folder}" for folder in (HEADERS, headers) if folder]

@@ -75,12 +75,19 @@ const char *stray(const Kernel &kernel, void *const *values) {
     return nullptr;
 }
 
-int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void **parameters) {
+unsigned most_threads(const Function &function) {
+    return function.kernel->threads ? function.kernel->threads : MOST_THREADS;
+}
+
+int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void **parameters, bool early) {
     const Index &b = grid.blocks, &t = grid.threads, &c = grid.cluster;
     std::uint64_t count = std::uint64_t(t.x) * t.y * t.z, cluster = std::uint64_t(c.x) * c.y * c.z;
     bool blocks_fit = b.x && b.y && b.z && b.x <= 0x7fffffff && b.y <= 65535 && b.z <= 65535;
     if (!blocks_fit || !count || count > MOST_THREADS || t.z > 64)
         return say(INVALID_VALUE, function.name + ": a grid or block of that shape cannot be launched");
+    if (count > most_threads(function))
+        return say(INVALID_VALUE, function.name + ": a block of " + std::to_string(count) + " threads, its bound is " +
+                                      std::to_string(most_threads(function)));
     if (dynamic > function.dynamic_limit)
         return say(INVALID_VALUE, function.name + ": " + std::to_string(dynamic) + " bytes of dynamic shared memory, " +
                                       std::to_string(function.dynamic_limit) + " are allowed");
@@ -92,14 +99,16 @@ int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void *
     auto values = std::make_shared<std::vector<std::unique_ptr<char[]>>>();
     auto places = std::make_shared<std::vector<void *>>();
     for (unsigned i = 0; i < function.kernel->count; ++i) {
-        constexpr std::size_t LINE = 64;  // what the widest parameter, a tensor map, is aligned to
+        constexpr std::size_t LINE = 128;  // what the widest parameter, a tensor map, is aligned to
         values->push_back(std::make_unique<char[]>(function.kernel->sizes[i] + LINE));
         char *place = values->back().get();
         place += (LINE - reinterpret_cast<std::uintptr_t>(place) % LINE) % LINE;
         std::memcpy(place, parameters[i], function.kernel->sizes[i]);
         places->push_back(place);
     }
-    return enqueue(stream, [handle = &function, grid, dynamic, values, places] {
+    // Only in a graph: elsewhere it begins late.
+    early = early && capability() >= 90 && note_early(stream);
+    return enqueue(stream, [handle = &function, grid, dynamic, values, places, early] {
         if (sticky) return;
         const Function *known = lookup(functions, handle);
         if (!known) {
@@ -113,7 +122,7 @@ int launch(Function &function, Grid grid, unsigned dynamic, void *stream, void *
         }
         const Module &module = *function.module;
         Launch one = {function.kernel,  function.name.c_str(), grid,           dynamic,
-                      module.shared[0], module.shared[1],      places->data()};
+                      module.shared[0], module.shared[1],      places->data(), early && remembers()};
         std::string message;
         if ((sticky = run(one, message))) say(sticky, message);
     });
@@ -356,7 +365,7 @@ int cuFuncGetAttribute(int *value, int attribute, void *handle) {
     Function *function = lookup(functions, handle);
     if (!function) return INVALID_HANDLE;
     switch (attribute) {
-    case 0: *value = MOST_THREADS; break;
+    case 0: *value = int(most_threads(*function)); break;
     case 5: case 6: *value = int(capability()); break;
     case 8: *value = int(function->dynamic_limit); break;
     default: *value = 0;
@@ -372,7 +381,7 @@ int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, unsigned
     Function *function = lookup(functions, handle);
     if (!function) return INVALID_HANDLE;
     if (extra) return NOT_SUPPORTED;
-    return launch(*function, {{gx, gy, gz}, {bx, by, bz}, {1, 1, 1}}, dynamic, stream, parameters);
+    return launch(*function, {{gx, gy, gz}, {bx, by, bz}, {1, 1, 1}}, dynamic, stream, parameters, false);
 }
 
 struct Attribute {
@@ -394,13 +403,15 @@ int cuLaunchKernelEx(const Configuration *configuration, void *handle, void **pa
     if (!function) return INVALID_HANDLE;
     if (extra) return NOT_SUPPORTED;
     Index cluster = {1, 1, 1};
+    bool early = false;
     for (unsigned i = 0; i < configuration->count; ++i) {
         const Attribute &attribute = configuration->attributes[i];
         if (attribute.id == 4) cluster = {attribute.value[0], attribute.value[1], attribute.value[2]};
+        else if (attribute.id == 6) early = attribute.value[0];
         else if (attribute.id == 2 && attribute.value[0]) return NOT_SUPPORTED;  // blocks that wait for each other
     }
     return launch(*function, {configuration->blocks, configuration->threads, cluster}, configuration->dynamic,
-                  configuration->stream, parameters);
+                  configuration->stream, parameters, early);
 }
 
 int cuTensorMapEncodeTiled(CUtensorMap *map, int type, unsigned rank, void *address, const std::uint64_t *shape,

@@ -44,6 +44,8 @@ int ready_and_free();
 // Give the work to the stream, or record it where the stream is captured.
 int enqueue(void *stream, Work work);
 bool captured(void *stream);
+// A launch that may begin early comes next: whether the stream is captured, and its graph has a launch before it.
+bool note_early(void *stream);
 // Do what a stream was given, or all streams; the result of a kernel that failed.
 int finish(void *stream);
 int finish_all();

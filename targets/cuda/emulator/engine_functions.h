@@ -8,8 +8,8 @@
 namespace convc_emulated {
 
 #define CONVC_ENGINE_FUNCTIONS(X)                                                                                \
-    X(wait) X(meet) X(active) X(barrier) X(cluster_arrive) X(cluster_wait) X(peer) X(fail) X(shuffle) X(ballot)  \
-    X(copy) X(copy_commit) X(copy_wait) X(mbarrier_init) X(mbarrier_inval) X(mbarrier_arrive) X(mbarrier_wait)   \
+    X(wait) X(meet) X(active) X(barrier) X(grid_wait) X(cluster_arrive) X(cluster_wait) X(peer) X(fail)         \
+    X(shuffle) X(ballot) X(copy) X(copy_commit) X(copy_wait) X(mbarrier_init) X(mbarrier_inval) X(mbarrier_arrive) X(mbarrier_wait)   \
     X(tma_load) X(tma_store) X(bulk_commit) X(bulk_wait) X(ldmatrix) X(mma) X(wgmma) X(wgmma_fence)              \
     X(wgmma_commit) X(wgmma_wait)
 

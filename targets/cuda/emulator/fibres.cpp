@@ -134,7 +134,7 @@ Fibre *choose() {
         if (next_ready < ready.size()) return ready[next_ready++];
         ready.clear();
         next_ready = 0;
-        if (!look() && !deliver() && !converge()) deadlock();
+        if (!look() && !deliver() && !open_gate() && !converge()) deadlock();
     }
 }
 

@@ -1,4 +1,5 @@
 // Graphs: work that was recorded, to be given to a stream any number of times. Branches come in the order of recording.
+#include "memory.h"
 #include "streams.h"
 
 using namespace convc_emulated;
@@ -67,12 +68,16 @@ int cuGraphInstantiateWithFlags(void **result, void *handle, unsigned long long)
 int cuGraphLaunch(void *handle, void *stream) {
     READY;
     if (!executables.count(handle)) return INVALID_HANDLE;
-    for (std::size_t i = 0; i < executables[handle]->work.size(); ++i) {
+    std::size_t count = executables[handle]->work.size();
+    bool early = executables[handle]->early;
+    for (std::size_t i = 0; i < count; ++i) {
         int result = enqueue(stream, [=] {
-            if (sticky) return;
+            if (early && !i) remember();
             auto found = executables.find(handle);
+            if (sticky) return;
             if (found != executables.end()) found->second->work[i]();
             else sticky = say(INVALID_HANDLE, "a graph was destroyed before it was done");
+            if (early && i + 1 == count) forget_memory();
         });
         if (result) return result;
     }

@@ -30,6 +30,19 @@ sigjmp_buf failed;
 int failure;
 std::string *report;
 
+// A launch that may begin early does, and finds memory as it was before those that it follows: what it does before it
+// waits must touch none of it but by TMA, which reads what was there. Threads wait as long as any other can go on. Of
+// the first clusters of a launch, that is; they all run the same program.
+constexpr unsigned EARLY_CLUSTERS = 4;
+unsigned clusters_begun;
+std::uint32_t gate;  // 1: open
+bool closed;
+
+void shut(bool early) {
+    gate = !early;
+    if (early != closed) close_memory(closed = early);
+}
+
 // Faults
 
 void on_signal(int number, siginfo_t *info, void *) {
@@ -49,6 +62,9 @@ void on_signal(int number, siginfo_t *info, void *) {
     } else if (overflows(at)) {
         error = LAUNCH_FAILED;
         std::snprintf(text, sizeof text, "a thread needs more than %zu KiB of stack", STACK_SIZE >> 10);
+    } else if (closed && find(at)) {
+        error = LAUNCH_FAILED;
+        std::snprintf(text, sizeof text, "an access to memory before the launches before have been waited for");
     } else {
         std::snprintf(text, sizeof text, "an access to %p, outside of device memory", static_cast<const void *>(at));
     }
@@ -104,7 +120,7 @@ void shape_cluster() {
     }
     threads.resize(std::size_t(count) * size);
     for (unsigned i = 0; i < threads.size(); ++i)
-        threads[i] = {at(i % size, launch->grid.threads), i % size, blocks[i / size].get(), 0};
+        threads[i] = {at(i % size, launch->grid.threads), i % size, blocks[i / size].get(), 0, false};
 }
 
 // What a block finds in shared memory are NaNs; behind it nothing may be written.
@@ -118,6 +134,7 @@ void check_behind(const State &block) {
 }
 
 void run_thread(Thread &thread) {
+    thread.early = !gate;
     launch->kernel->run(launch->parameters);
     for (const char *left : {left_by(thread), products_left_by(thread)})
         if (left) emulated_fail(LAUNCH_FAILED, left);
@@ -137,7 +154,9 @@ void run_cluster(Index first) {
     begin_cluster(threads.size());
     nothing_in_flight();
     no_products();
+    shut(launch->early && clusters_begun++ < EARLY_CLUSTERS);
     run_fibres(threads, run_thread);
+    if (!gate) emulated_fail(LAUNCH_FAILED, "the block ends and has not waited for the launches before");
     if (const char *left = left_by_cluster()) emulated_fail(LAUNCH_FAILED, left);
     for (unsigned i = 0; i < count; ++i) check_behind(*blocks[i]);
 }
@@ -166,6 +185,17 @@ Block *emulated_peer(unsigned rank) {
     return blocks[rank].get();
 }
 
+void emulated_grid_wait() {
+    emulated_wait(&gate, ~0u, 0);
+    engine.thread->early = false;
+}
+
+bool open_gate() {
+    if (gate) return false;
+    shut(false);
+    return true;
+}
+
 void emulated_fail(int error, const char *what) {
     std::string where = engine.thread ? ", " + position(*engine.thread) : "";
     *report = std::string("kernel ") + launch->name + where + ": " + what;
@@ -181,8 +211,10 @@ int run(const Launch &asked, std::string &message) {
     engine.thread = nullptr;
     Handlers handlers;
     failure = 0;
+    clusters_begun = 0;
     if (!sigsetjmp(failed, 1)) run_grid();
     else abandon_fibres();
+    shut(false);
     engine.thread = nullptr;
     return failure;
 }

@@ -8,6 +8,7 @@
 #include <map>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <vector>
 
 namespace convc_emulated {
 
@@ -17,6 +18,7 @@ constexpr std::size_t ALIGNMENT = 256, GUARD = 16 << 20;
 const std::size_t PAGE = std::size_t(sysconf(_SC_PAGESIZE));
 
 std::map<char *, Allocation> allocations;
+std::map<const char *, std::vector<char>> copies;  // of allocations, by where they begin
 std::size_t used;
 
 std::size_t rounded(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
@@ -81,6 +83,29 @@ const char *broken_guard() {
         return text;
     }
     return nullptr;
+}
+
+void remember() {
+    copies.clear();
+    for (auto &[begin, allocation] : allocations)
+        if (allocation.place == Place::DEVICE) copies[begin].assign(begin, begin + allocation.size);
+}
+
+void forget_memory() { copies.clear(); }
+
+bool remembers() { return !copies.empty(); }
+
+const char *remembered(const char *address) {
+    auto found = copies.upper_bound(address);
+    if (found == copies.begin()) return nullptr;
+    auto &[begin, copy] = *--found;
+    return address < begin + copy.size() ? copy.data() + (address - begin) : nullptr;
+}
+
+void close_memory(bool closed) {
+    for (auto &[begin, allocation] : allocations)
+        if (allocation.place == Place::DEVICE)
+            mprotect(allocation.mapping + GUARD, allocation.mapped - 2 * GUARD, closed ? PROT_NONE : PROT_READ | PROT_WRITE);
 }
 
 }  // namespace convc_emulated

@@ -22,6 +22,13 @@ const Allocation *find(const void *address, char **begin = nullptr);
 std::size_t memory_limit();
 std::size_t memory_used();
 void release_all();
+// Device memory as it was when `remember` was called: where the copy of an address is, null if there is none.
+void remember();
+void forget_memory();
+bool remembers();
+const char *remembered(const char *address);
+// Whether accesses to device memory fault.
+void close_memory(bool closed);
 // What to say if memory around an allocation was written; null if none was.
 const char *broken_guard();
 

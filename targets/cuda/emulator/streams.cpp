@@ -139,6 +139,13 @@ bool captured(void *handle) {
     return stream && stream->capture;
 }
 
+bool note_early(void *handle) {
+    Stream *stream = stream_of(handle);
+    if (!stream || !stream->capture || stream->capture->work.empty()) return false;
+    stream->capture->early = true;
+    return true;
+}
+
 void forget_capture(const std::shared_ptr<Graph> &graph) {
     for (auto &[key, each] : streams)
         if (each->capture == graph) each->capture = nullptr;

@@ -21,6 +21,7 @@ struct Piece {
 struct Graph {
     std::vector<Work> work;
     bool broken = false;  // something that cannot be captured was asked for
+    bool early = false;   // some launches may begin before those before them have ended
     int mode = 0;         // whose calls that cannot be captured count: 0 all, 1 those of the thread
     std::thread::id thread = std::this_thread::get_id();
 };

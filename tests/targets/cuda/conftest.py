@@ -24,8 +24,8 @@ from convc.targets.cuda.compiler import DEVICE_HEADERS, Resources, compile_cuda,
 from convc.targets.cuda.emulator.build import emulated_driver, emulated_kernels
 from convc.targets.toolchain import ToolchainError
 
-KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(")
-CLUSTER_DIMENSION = 4
+KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\([\d, ]+\) )?(\w+)\(")
+CLUSTER_DIMENSION, PROGRAMMATIC_SERIALIZATION = 4, 6
 DYNAMIC_SHARED_SIZE = 8
 
 
@@ -113,8 +113,10 @@ class Device:
         shared: int = 0,
         stream: ctypes.c_void_p | None = None,
         cluster: Sequence[int] | None = None,
+        early: bool = False,
     ) -> None:
-        """Issue a kernel with ctypes values, on `shared` bytes of dynamic shared memory."""
+        """Issue a kernel with ctypes values, on `shared` bytes of dynamic shared memory; `early`: it may begin before
+        the launch before has ended."""
 
         def shape(value: Sequence[int] | int) -> tuple[int, ...]:
             return (*((value,) if isinstance(value, int) else value), 1, 1)[:3]
@@ -122,11 +124,14 @@ class Device:
         if shared > 48 << 10:
             self.cuFuncSetAttribute(function, DYNAMIC_SHARED_SIZE, shared)
         values = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(value) for value in arguments))
-        if cluster is None:
+        if cluster is None and not early:
             self.cuLaunchKernel(function, *shape(grid), *shape(block), shared, stream, values, None)
             return
-        attribute = Attribute(CLUSTER_DIMENSION, 0, (ctypes.c_uint * 16)(*shape(cluster)))
-        configuration = Configuration(shape(grid), shape(block), shared, stream, ctypes.pointer(attribute), 1)
+        sizes = (ctypes.c_uint * 16)(*shape(cluster or 1))
+        ahead = Attribute(PROGRAMMATIC_SERIALIZATION, 0, (ctypes.c_uint * 16)(early))
+        attributes = (Attribute * 2)(Attribute(CLUSTER_DIMENSION, 0, sizes), ahead)
+        places = ctypes.cast(attributes, ctypes.POINTER(Attribute))
+        configuration = Configuration(shape(grid), shape(block), shared, stream, places, 2)
         self.cuLaunchKernelEx(ctypes.byref(configuration), function, values, None)
 
     def tensor_map(

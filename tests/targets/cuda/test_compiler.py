@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from convc.runtime.cuda import driver
+from convc.runtime.cuda.driver import Gpu
 from convc.targets.cuda import compiler
 from convc.targets.cuda.compiler import compile_cuda
 from convc.targets.cuda.target import CudaTarget, cuda_names, parse_cuda
@@ -40,6 +44,30 @@ def test_without_nvrtc_the_line_says_what_to_install(monkeypatch: pytest.MonkeyP
             compile_cuda(KERNEL, "sm_80", ["twice"])
     finally:
         compiler._nvrtc.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("threads", "registers", "shared", "blocks"),
+    [
+        (256, 32, 0, 8),  # of 2048 threads
+        (288, 96, 0, 2),  # 20 warps have so many registers
+        (288, 97, 0, 1),  # 16 warps have 104, though 18 would fit into all that there are
+        (128, 128, 0, 4),
+        (128, 168, 0, 3),
+        (160, 58, 116 << 10, 1),
+        (160, 58, 113 << 10, 2),  # and 1 KiB each
+    ],
+)
+def test_blocks_of_a_multiprocessor(threads: int, registers: int, shared: int, blocks: int) -> None:
+    """As CUDA's occupancy calculator says of compute capability 9.0."""
+    assert parse_cuda("cuda:sm_90a").resident(threads, registers, shared) == blocks
+
+
+def test_a_gpu_whose_driver_knows_no_clock_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those say whose memory is the host's."""
+    says = Gpu("Orin", (8, 7), 1 << 30, 8, 163 << 10, 164 << 10, 1536, 2 << 20, 0.0, 1.3e9)
+    monkeypatch.setattr(driver, "Driver", lambda: SimpleNamespace(describe=lambda: says))
+    assert parse_cuda("cuda").bandwidth == parse_cuda("cuda:sm_87").bandwidth > 0
 
 
 def test_targets_by_name() -> None:

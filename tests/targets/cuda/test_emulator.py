@@ -196,6 +196,19 @@ def test_wrong_calls_are_refused(device, DriverError):
         device.handle("cuModuleGetFunction", module, b"nothing")
 
 
+def test_a_block_has_no_more_threads_than_its_kernel_is_bound_to(device, DriverError):
+    (function,) = device.functions(SAXPY, "saxpy")
+    bound = c_int()
+    device.cuFuncGetAttribute(ctypes.byref(bound), 0, function)
+    assert bound.value == 128
+    x = random(129)
+    arguments = (c_int(129), c_float(1), device.put(x), device.put(x))
+    device.launch(function, 1, 128, *arguments)
+    for shape in (129, (1, 129), (43, 3)):
+        with pytest.raises(DriverError, match=r"INVALID_VALUE.*saxpy: a block of 129 threads, its bound is 128"):
+            device.launch(function, 1, shape, *arguments)
+
+
 def test_device_memory_is_limited(device, DriverError, monkeypatch):
     monkeypatch.setenv("CONVC_EMULATED_MEMORY", str(1 << 20))
     kept = device.handle("cuMemAlloc_v2", ctypes.c_size_t(1 << 19))

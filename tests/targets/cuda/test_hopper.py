@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from convc.ir.data import CastOp
 from convc.ir.dtypes import from_numpy
 from convc.ir.windows import ConvOp
+from convc.targets.cuda.codegen import generate
 from convc.targets.cuda.hopper import HopperGemm
-from convc.targets.cuda.hopper_tiling import best_box, box_count
+from convc.targets.cuda.hopper_tiling import HopperTile, best_box, box_count
+from convc.targets.cuda.library import source_of
 from convc.targets.cuda.target import parse_cuda
 
 SM_90 = "cuda:sm_90a"
@@ -32,6 +35,7 @@ SHAPES = {
     "uneven pads": ((1, 8, 9, 10), 20, (3, 2), {"pads": (0, 1, 2, 0)}),
     "dilation": ((2, 8, 12, 12), 8, (3, 3), {"dilations": (2, 3), "pads": (2, 3, 2, 3)}),
     "groups": ((1, 24, 9, 9), 48, (3, 3), {"group": 3, **SAME}),
+    "wide groups": ((1, 48, 9, 9), 48, (3, 3), {"group": 3, **SAME}),
     "1-D": ((1, 12, 37), 24, (5,), {"pads": (2, 2)}),
     "3-D": ((1, 8, 5, 6, 7), 16, (3, 3, 3), {"pads": (1, 1, 1, 1, 1, 1)}),
 }
@@ -61,17 +65,54 @@ TILES = {
     "columns that are no power of two": (192, 88, 8, 1, 4, 1),
     "a cluster of two": (64, 128, 8, 1, 3, 2),
     "a cluster of eight": (64, 64, 4, 1, 3, 8),
+    "weights in two runs of two blocks": (128, 256, 4, 2, 3, 1, 0, 2),
 }
 
 
 @pytest.mark.parametrize("name", TILES)
 def test_tiles(name, conv, check, capfd):
     kernel = conv((2, 72, 12, 11), 256, (3, 3), dtype="float16", **SAME)
-    names = ("rows", "columns", "blocks", "boxes", "stages", "splits")
-    config = dict(zip(names, TILES[name], strict=True))
+    config = vars(HopperTile(*TILES[name]))
     assert config in HopperGemm().candidates(kernel, parse_cuda(SM_90))
     check(kernel, HopperGemm(), target=SM_90, config=config, tolerance=TOLERANCES["float16"])
     assert SERIALISED not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["3x3", "1x1, batch", "stride", "odd channels", "groups", "uneven pads", "3-D"])
+def test_blocks_that_stay_do_all_tiles(name, conv, check, capfd):
+    """One block does all of them, in the smallest tiles; its ring is in the midst of a round from one to the next."""
+    x, outputs, window, rest = SHAPES[name]
+    kernel, one = conv(x, outputs, window, dtype="float16", **rest), replace(parse_cuda(SM_90), multiprocessors=1)
+    whole = [config for config in HopperGemm().candidates(kernel, one) if config["splits"] == 1]
+    config = min(whole, key=lambda c: (c["rows"] * c["columns"], c["blocks"] * c["boxes"], c["stages"]))
+    check(kernel, HopperGemm(), target=one, config=config | {"resident": 1}, tolerance=TOLERANCES["float16"])
+    assert SERIALISED not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("resident", [0, 1])
+@pytest.mark.parametrize("name", ["3x3", "stride", "odd channels", "wide groups", "1x1, batch"])
+def test_blocks_load_weights_for_each_other(name, resident, conv, check, capfd):
+    """Also where a cluster's last block has no rows to compute."""
+    x, outputs, window, rest = SHAPES[name]
+    kernel, few = conv(x, outputs, window, dtype="float16", **rest), replace(parse_cuda(SM_90), multiprocessors=2)
+    pairs = [config for config in HopperGemm().candidates(kernel, few) if config["sharing"] == 2]
+    config = min(pairs, key=lambda c: (c["rows"] * c["columns"], c["blocks"] * c["boxes"], c["stages"]))
+    check(kernel, HopperGemm(), target=few, config=config | {"resident": resident}, tolerance=TOLERANCES["float16"])
+    assert SERIALISED not in capfd.readouterr().err
+
+
+def test_several_blocks_that_stay_share_the_tiles(conv, check, machine_code):
+    """Where the model lets them; a multiprocessor has registers for as many as it says."""
+    kernel = conv((5, 64, 28, 27), 136, (1, 1), dtype="float16")
+    few = replace(parse_cuda(SM_90), multiprocessors=3)
+    config = HopperGemm().candidates(kernel, few)[0]
+    assert config["resident"] > 0
+    check(kernel, HopperGemm(), target=few, config=config, tolerance=TOLERANCES["float16"])
+    code = generate("kernel", HopperGemm().schedule(kernel, config, few), few)
+    (launch,) = code.launches
+    taken = machine_code(source_of([code]), launch.function, "sm_90a")
+    assert launch.grid == (few.multiprocessors * config["resident"], 1, 1)
+    assert few.resident(launch.block[0], taken.registers, launch.dynamic_bytes) >= config["resident"]
 
 
 def test_infinities_stay_where_they_are(build_kernel, operands_of, check):

@@ -125,8 +125,9 @@ inline void convc_cluster_store_f32(void *shared, int rank, float value) {
     *convc_emulated::in_peer(static_cast<float *>(shared), rank) = value;
 }
 
-inline void convc_grid_wait() {}
+inline void convc_grid_wait() { convc_emulated::engine->grid_wait(); }
 inline void convc_grid_launch_dependents() {}
+inline void convc_grid_begin() { convc_grid_wait(); }
 
 inline std::uint32_t convc_pack_f16x2(float a, float b) {
     return std::uint32_t(convc_emulated::Float16::round(b)) << 16 | convc_emulated::Float16::round(a);

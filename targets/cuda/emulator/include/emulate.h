@@ -81,11 +81,12 @@ Parameters<std::remove_const_t<A>...> parameters(void (*)(A...));
 }  // namespace convc_emulated
 
 // Follows a kernel's definition, so that the driver finds it.
-#define CONVC_EMULATED_KERNEL(name)                                                                            \
+#define CONVC_EMULATED_KERNEL(name, threads)                                                                   \
     extern "C" const ::convc_emulated::Kernel convc_kernel_##name;                                             \
     const ::convc_emulated::Kernel convc_kernel_##name = {                                                     \
         decltype(::convc_emulated::parameters(name))::run<name>, decltype(::convc_emulated::parameters(name))::count, \
-        decltype(::convc_emulated::parameters(name))::sizes, decltype(::convc_emulated::parameters(name))::pointers};
+        decltype(::convc_emulated::parameters(name))::sizes, decltype(::convc_emulated::parameters(name))::pointers, \
+        threads};
 
 #define threadIdx (::convc_emulated::engine->thread->index)
 #define blockIdx (::convc_emulated::engine->thread->block->index)

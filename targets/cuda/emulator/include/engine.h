@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-struct alignas(64) CUtensorMap {
+struct alignas(128) CUtensorMap {
     std::uint64_t opaque[16];
 };
 
@@ -28,6 +28,7 @@ struct Thread {
     unsigned number;  // in the block: x fastest
     Block *block;
     unsigned cluster_arrival;  // the generation of the cluster's barrier at which the thread arrived
+    bool early;                // the launches before may not have ended
 };
 
 struct Block {
@@ -50,6 +51,7 @@ struct Kernel {
     unsigned count;  // of parameters
     const unsigned *sizes;
     const bool *pointers;
+    unsigned threads;  // that a block may have: __launch_bounds__; 0 if it says nothing
 };
 
 enum Shuffle { INDEX, UP, DOWN, XOR };
@@ -69,6 +71,8 @@ struct Engine {
     std::uint32_t (*active)(const void *place);
     // Barrier 0 is of all threads of the block (count 0); a count names how many threads take part.
     void (*barrier)(unsigned id, unsigned count, bool wait);
+    // Wait until the launches before this one have ended.
+    void (*grid_wait)();
     void (*cluster_arrive)();
     void (*cluster_wait)();
     // The block of this rank in the cluster.
