@@ -33,7 +33,7 @@ from convc.passes.rewriting import detached, set_type
 from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.direct_conv import contraction
-from convc.targets.cpu.tiling import STREAM_BYTES, cycles, flattened
+from convc.targets.cpu.tiling import STREAM_BYTES, cycles
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.measurements import Measurements, open_measurements, usable
 from convc.targets.minimal_filtering import Conversion, convertible, number_of, set_algorithm
@@ -141,6 +141,5 @@ def measured_times(kernels: Sequence[KernelOp], target: CpuTarget, known: Measur
 
 def direct_cycles(op: ConvOp, target: CpuTarget) -> float:
     """The time of a direct convolution on one core, its weights from beyond the second cache."""
-    c = flattened(contraction(op, padded_shape(op.x, op.pads.get_values())), target)
-    products = cycles(c, target) / _EFFICIENCY
+    products = cycles(contraction(op, padded_shape(op.x, op.pads.get_values())), target) / _EFFICIENCY
     return max(products, 4 * prod(physical_shape(op.w)) / STREAM_BYTES)

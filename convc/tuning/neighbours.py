@@ -14,10 +14,9 @@ from math import ceil, prod
 from convc.ir.attributes import physical_shape
 from convc.ir.kernel import KernelOp
 from convc.ir.windows import ConvOp, WinogradConvOp
-from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.contraction import Contraction, Tiling, fitted
-from convc.targets.cpu.direct_conv import contraction
-from convc.targets.cpu.tiling import flattened, tilings
+from convc.targets.cpu.direct_conv import contraction_of
+from convc.targets.cpu.tiling import tilings
 from convc.targets.cpu.winograd import Geometry
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
@@ -36,7 +35,7 @@ def neighbours(kernel: KernelOp, template: str, config: Config, target: CpuTarge
 def _direct_conv(kernel: KernelOp, config: Config, target: CpuTarget) -> Iterator[Config]:
     op = kernel.anchor
     assert isinstance(op, ConvOp)
-    c = flattened(contraction(op, padded_shape(op.x, op.pads.get_values())), target)
+    c = contraction_of(kernel, target)
     sizes = prod(physical_shape(op.x)), prod(physical_shape(op.w))
     yield from map(vars, _near(Tiling(**config), c, sizes, target))
 

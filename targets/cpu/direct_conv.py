@@ -52,7 +52,7 @@ class DirectConv:
     def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor
         assert isinstance(op, ConvOp)
-        c = flattened(contraction(op, padded_shape(op.x, op.pads.get_values())), target)
+        c = contraction_of(kernel, target)
         return [vars(tiling) for tiling in tilings(c, prod(physical_shape(op.x)), prod(physical_shape(op.w)), target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
@@ -62,8 +62,8 @@ class DirectConv:
 def _body(emitter: BufferEmitter, tiling: Tiling, target: CpuTarget) -> None:
     op = emitter.kernel.anchor
     assert isinstance(op, ConvOp)
-    pads, shape = op.pads.get_values(), padded_shape(op.x, op.pads.get_values())
-    c = flattened(contraction(op, shape), target)
+    pads = op.pads.get_values()
+    c = contraction_of(emitter.kernel, target)
     if emitter.must_copy(op.x, pads) and _can_copy_bands(op) and tiling.share * tiling.blocks >= c.blocks:
         c, prepare = _copied_bands(emitter, op, tiling, target)
     else:
@@ -115,6 +115,15 @@ def _copied_bands(emitter: BufferEmitter, op: ConvOp, tiling: Tiling, target: Cp
         return buffer, (begin * stride - first) * prod(row)
 
     return contraction(op, shape, alone=True), prepare
+
+
+def contraction_of(kernel: KernelOp, target: CpuTarget) -> Contraction:
+    """A kernel's convolution, its rows as one where that is faster: not where tasks copy bands of rows."""
+    op = kernel.anchor
+    assert isinstance(op, ConvOp)
+    pads = op.pads.get_values()
+    c = contraction(op, padded_shape(op.x, pads))
+    return c if any(pads) or op.x not in kernel.block.args else flattened(c, target)
 
 
 def contraction(op: ConvOp, shape: Sequence[int], *, alone: bool = False) -> Contraction:

@@ -141,6 +141,16 @@ def test_any_tiling_computes_the_same(tiling, build_kernel, check):
     )
 
 
+@pytest.mark.parametrize("target", ["cpu:haswell", "cpu:skylake-avx512"])
+def test_tasks_that_copy_what_they_read_have_bands_of_rows(target, build_kernel):
+    """Where nothing is copied, a 1x1 window sees the map as one row, and bands are counted in its columns."""
+    described = parse_target(target)
+    block = described.lanes()
+    operands = [((1, 64, 56, 56), "float32", f"NCHW{block}c"), ((128, 64, 1, 1), "float32", f"OIHW{block}i{block}o")]
+    kernel = build_kernel(operands, lambda x, w: ConvOp(fn(Fn.RELU, x), w).result, f"NCHW{block}c")
+    assert all(config["band"] <= 56 / 4 for config in DirectConv().candidates(kernel, described))
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 def test_other_floating_point_types(dtype, build_kernel, check):
     operands = [((1, 9, 8, 7), dtype, "NCHW16c"), ((20, 9, 3, 3), dtype, "OIHW16i16o")]
