@@ -30,17 +30,18 @@ def padded_shape(value: SSAValue, pads: Sequence[int]) -> tuple[int, ...]:
     return (*physical[:2], *spatial, *physical[2 + rank :])
 
 
+def must_copy(kernel: KernelOp, value: SSAValue, pads: Sequence[int]) -> bool:
+    """Whether a value with pads around it is not in memory as it is."""
+    return any(pads) or value not in kernel.block.args
+
+
 class BufferEmitter(buffers.BufferEmitter):
     """One that can copy a value with the padding around it."""
-
-    def must_copy(self, value: SSAValue, pads: Sequence[int]) -> bool:
-        """Whether a value with pads around it is not in memory as it is."""
-        return any(pads) or value not in self.buffers
 
     def padded(self, value: SSAValue, pads: Sequence[int], target: CpuTarget) -> Any:
         """A flat buffer of a value with zeros around its spatial axes (`pads`: begins, then ends)."""
         shape = padded_shape(value, pads)
-        if not self.must_copy(value, pads):
+        if not must_copy(self.kernel, value, pads):
             return self.buffers[value].view(prod(shape))
         buffer = T.alloc_buffer([prod(shape)], dtype_of(value))
         rows = shape[: len(shape_of(value)) - 1]

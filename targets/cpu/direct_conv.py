@@ -20,7 +20,7 @@ from convc.ir.kernel import KernelOp
 from convc.ir.layout import blocked_weight, channel_block
 from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.targets.cpu.axes import Axis
-from convc.targets.cpu.buffers import BufferEmitter, build, padded_shape
+from convc.targets.cpu.buffers import BufferEmitter, build, must_copy, padded_shape
 from convc.targets.cpu.contraction import Contraction, Tiling, Window
 from convc.targets.cpu.register_tile import Prepare, Store, emit, in_memory
 from convc.targets.cpu.tiling import flattened, tilings
@@ -64,7 +64,7 @@ def _body(emitter: BufferEmitter, tiling: Tiling, target: CpuTarget) -> None:
     assert isinstance(op, ConvOp)
     pads = op.pads.get_values()
     c = contraction_of(emitter.kernel, target)
-    if emitter.must_copy(op.x, pads) and _can_copy_bands(op) and tiling.share * tiling.blocks >= c.blocks:
+    if must_copy(emitter.kernel, op.x, pads) and _can_copy_bands(op) and tiling.share * tiling.blocks >= c.blocks:
         c, prepare = _copied_bands(emitter, op, tiling, target)
     else:
         prepare = in_memory(emitter.padded(op.x, pads, target), c)
@@ -123,7 +123,7 @@ def contraction_of(kernel: KernelOp, target: CpuTarget) -> Contraction:
     assert isinstance(op, ConvOp)
     pads = op.pads.get_values()
     c = contraction(op, padded_shape(op.x, pads))
-    return c if any(pads) or op.x not in kernel.block.args else flattened(c, target)
+    return c if must_copy(kernel, op.x, pads) else flattened(c, target)
 
 
 def contraction(op: ConvOp, shape: Sequence[int], *, alone: bool = False) -> Contraction:

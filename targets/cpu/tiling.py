@@ -60,10 +60,15 @@ def _register_tiles(c: Contraction, target: CpuTarget) -> Iterator[tuple[int, in
                 yield from ((height, width, blocks) for height in range(2, min(c.rows.extent, room // width) + 1))
 
 
+def _weight_bytes(c: Contraction, blocks: int) -> int:
+    """Of the weights of a tile's outputs."""
+    return 4 * c.steps * blocks * c.block
+
+
 def _depth(c: Contraction, target: CpuTarget, blocks: int) -> int:
     """How much of the outermost reduction axis a pass takes: all of it, unless the weights of a tile's outputs would
     leave the second cache before the next tile wants them. Those of a pass stay in the first."""
-    whole, size = c.reduction[0].extent, 4 * c.steps * blocks * c.block
+    whole, size = c.reduction[0].extent, _weight_bytes(c, blocks)
     one_tile, one_axis = c.rows.extent * c.columns.extent == 1, all(axis.extent == 1 for axis in c.reduction[1:])
     if size <= target.l2_bytes / 2 or one_tile or one_axis:
         return whole
@@ -74,7 +79,7 @@ def _depth(c: Contraction, target: CpuTarget, blocks: int) -> int:
 def _cycles(c: Contraction, target: CpuTarget, height: int, width: int, blocks: int) -> float:
     """The time of all tiles of one group at one place along the outer axes, those of the remainders included."""
     vectors = blocks * max(1, c.block // target.lanes(c.dtype))
-    beyond_l1 = 4 * c.steps * blocks * c.block > target.l1_bytes
+    beyond_l1 = _weight_bytes(c, blocks) > target.l1_bytes
 
     def tile(points: int) -> float:
         sums = points * vectors

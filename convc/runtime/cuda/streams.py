@@ -58,17 +58,15 @@ class Stream:
 
     def launch(self, launch: Launch, early: bool = False) -> None:
         """Run a kernel; `early`: it may begin before the kernel before has ended, if it waits for that itself."""
-        attributes = (_Attribute * 2)()
-        count = 0
-        for number, value, present in (
-            (_CLUSTER_DIMENSION, launch.cluster, prod(launch.cluster) > 1),
-            (_PROGRAMMATIC_SERIALIZATION, (1,), early and launch.early),
-        ):
-            if present:
-                attributes[count] = _Attribute(number, 0, (c_uint * 16)(*value))
-                count += 1
-        places = ctypes.cast(attributes, POINTER(_Attribute))
-        configuration = _Configuration(launch.grid, launch.block, launch.dynamic_bytes, self.handle, places, count)
+        chosen = []
+        if prod(launch.cluster) > 1:
+            chosen.append(_Attribute(_CLUSTER_DIMENSION, 0, (c_uint * 16)(*launch.cluster)))
+        if early and launch.early:
+            chosen.append(_Attribute(_PROGRAMMATIC_SERIALIZATION, 0, (c_uint * 16)(1)))
+        attributes = ctypes.cast((_Attribute * len(chosen))(*chosen), POINTER(_Attribute))
+        configuration = _Configuration(
+            *(launch.grid, launch.block, launch.dynamic_bytes, self.handle, attributes, len(chosen))
+        )
         self._driver.call("cuLaunchKernelEx", byref(configuration), launch.function, launch.parameters, None)
 
     def begin_capture(self) -> None:
