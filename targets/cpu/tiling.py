@@ -26,6 +26,8 @@ _LEAST_TASKS = 4  # where more would read something again
 _REMOTE = 2.5  # how much longer a byte that another core wrote takes to come than one of weights: 6 ns a line or 2.5
 _FEW_ROWS = 4  # the least that a band with a padded copy of its own should have: it reads a window's rows more
 _UNROLLED = 2  # steps of a loop over the channels of a block: enough to hide the loop itself
+_WHOLE = 300  # instructions: LLVM leaves no loop of a window whose body, all taps written out, is as short
+_SPILT = 2  # cycles of an element on the stack: stored once, loaded once
 
 
 def tilings(c: Contraction, x_size: int, w_size: int, target: CpuTarget, count: int = 6) -> list[Tiling]:
@@ -81,19 +83,38 @@ def _cycles(c: Contraction, target: CpuTarget, height: int, width: int, blocks: 
     vectors = blocks * max(1, c.block // target.lanes(c.dtype))
     beyond_l1 = _weight_bytes(c, blocks) > target.l1_bytes
 
-    def tile(points: int) -> float:
+    def tile(high: int, wide: int) -> float:
+        points = high * wide
         sums = points * vectors
         step = max(sums / 2, (points + vectors) / LOADS, LATENCY)
         if beyond_l1:
             step = max(step, vectors * target.vector_bits / 8 / _L2_BYTES)
-        return c.steps * step + TILE + STORE * sums
+        return c.steps * step + TILE + STORE * sums + _SPILT * _spilt(c, target, high, wide, vectors)
 
     total = 0.0
     for rows, high in _parts(c.rows, height):
         # Where there is a single row its last tile overlaps the one before; else it has a size of its own.
         parts = _parts(c.columns, width) if c.rows.extent > 1 else [(ceil(c.columns.extent / width), width)]
-        total += sum(rows * tiles * tile(high * wide) for tiles, wide in parts)
+        total += sum(rows * tiles * tile(high, wide) for tiles, wide in parts)
     return total * ceil(c.blocks / blocks)
+
+
+def _spilt(c: Contraction, target: CpuTarget, high: int, wide: int, vectors: int) -> int:
+    """How often a tile stores an element of x on the stack: where LLVM writes all taps of a window out, it loads an
+    element once for all the points and taps that want it, and registers beside the sums are few."""
+    points = high * wide
+    free = target.vector_registers - points * vectors - vectors - 1
+    body = points * vectors + points + vectors
+    inside = 1
+    for axis in reversed(c.reduction):
+        inside *= axis.extent
+        if inside * body > _WHOLE:
+            return 0
+        apart = c.columns.x // axis.x if axis.x and c.columns.x % axis.x == 0 else 0
+        if 0 < apart < axis.extent:
+            kept = inside // axis.extent * high * (wide - 1) * (axis.extent - apart)
+            return max(0, kept - free) * (c.steps // inside)
+    return 0
 
 
 def _parts(axis: Axis, size: int) -> list[tuple[int, int]]:
