@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -30,6 +31,15 @@ from convc.tuning.session import Session, side_by_side
 from convc.tuning.summary import choices, rows
 from convc.tuning.tuner import Budget, Tuner
 from convc.verify import Reference, verify
+
+
+@pytest.fixture(autouse=True)
+def temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of processes that are killed stay in the test's folder."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
 
 
 def recorded(path: Path) -> dict[tuple[Any, ...], float]:
