@@ -66,7 +66,9 @@ class Boxes:
         self.count = conv.taps * self.segments
 
     def a_map(self) -> tirx.Var:
-        """Of the input: channels of neighbours in a row, rows ..., images, chunks."""
+        """Of the input: channels of neighbours in a row, rows ..., images, chunks, as a tile has them in shared memory.
+        Images are further apart than chunks: the strides of a tensor map need not increase, though cuda.h derives them
+        from each other. Those of FlashAttention-3 do not: of [batch, row, head, d] it copies the rows of a head."""
         conv, view = self.conv, self.view
         shape, box, steps = [_ELEMENTS], [_ELEMENTS], [1]
         extents = [*reversed(view.image), conv.batch, conv.x_blocks]

@@ -3,6 +3,9 @@
 The constants are data sheets' and the prototype's on an H100 (docstrings say which). To be measured on one, by `convc
 tune` over all candidates: what a tile costs beside its products (`_BEGIN`, `_END`), whether two blocks a multiprocessor
 hide that as the model believes, what TMA takes for a line of 16 bytes (`_LINE`), and where splits stop to pay.
+
+There is no stream-K: by the same model it would take a few per cent off the sum of ResNet-50's convolutions at any
+batch (tests/targets/cuda/test_hopper_tiling.py).
 """
 
 from __future__ import annotations
@@ -202,7 +205,25 @@ def _boxes(problem: HopperProblem, blocks: int) -> int:
 
 def _cycles(problem: HopperProblem, tile: HopperTile, steps: int, target: CudaTarget) -> float:
     """The time of a convolution: what a multiprocessor multiplies and moves for all tiles that fall to it. Of blocks
-    that share a multiprocessor one stores while another multiplies."""
+    that share a multiprocessor one stores while another multiplies. Reading the input from memory is left out: it
+    bounds all tiles alike, for those of the same rows run together and find it in the L2 cache."""
+    blocks = -(-_tiles(problem, tile) * tile.splits // target.multiprocessors)
+    room = _resident(tile, prod(best_box(tile.rows, problem.extents, problem.limits)), target)
+    together = max(min(room, blocks), 1)
+    begin = _BEGIN + (_CLUSTER if tile.sharing > 1 else 0)
+    summing, store = tile_cycles(problem, tile, steps, together, target)
+    busy = max(summing, store) + _DISTURBED * min(summing, store)
+    turns = -(-blocks // together)
+    if tile.resident:
+        return begin + _END + max(blocks * busy, turns * (summing + store + _TURN))
+    return max(blocks * busy + begin + _END, turns * (begin + summing + store + _END))
+
+
+def tile_cycles(
+    problem: HopperProblem, tile: HopperTile, steps: int, together: int, target: CudaTarget
+) -> tuple[float, float]:
+    """What a block takes for its tile of so many steps, while so many blocks share a multiprocessor: until it has its
+    sums, and to store its results."""
     box = best_box(tile.rows, problem.extents, problem.limits)
     pixels, depth = prod(box), tile.depth
     moved = (pixels + tile.columns) * ACCESS_BYTES * depth
@@ -210,24 +231,16 @@ def _cycles(problem: HopperProblem, tile: HopperTile, steps: int, target: CudaTa
     line = -(-box[-1] * ACCESS_BYTES // 128) if problem.wide else box[-1]
     lines = depth * (pixels // box[-1] * line + tile.columns * ACCESS_BYTES // 128)
     loading = lines * _LINE + 2 * tile.boxes * _ISSUE
-    blocks = -(-_tiles(problem, tile) * tile.splits // target.multiprocessors)
-    together = max(min(_resident(tile, pixels, target), blocks), 1)
     products = tile.rows * tile.columns * depth * 8 / _PRODUCTS
     waiting = _LATENCY / (together * tile.stages)
     sent = (pixels + tile.columns / tile.sharing) * ACCESS_BYTES * depth
     step = max(products, (moved + read) / _SHARED, sent / _L2, loading, waiting) + 10
-    begin = _BEGIN + (_CLUSTER if tile.sharing > 1 else 0)
     summing = -(-steps // tile.splits) * step
     if tile.splits > 1:
         summing += _CLUSTER + 2 * tile.rows * tile.columns * 4 / _SHARED
     everything = prod(problem.extents) * problem.columns * problem.groups * problem.result_bytes
     rate = target.bandwidth / target.clock / target.multiprocessors if 2 * everything > target.l2_bytes else _L2
-    store = tile.rows * tile.columns / tile.splits * problem.result_bytes / rate
-    busy = max(summing, store) + _DISTURBED * min(summing, store)
-    turns = -(-blocks // together)
-    if tile.resident:
-        return begin + _END + max(blocks * busy, turns * (summing + store + _TURN))
-    return max(blocks * busy + begin + _END, turns * (begin + summing + store + _END))
+    return summing, tile.rows * tile.columns / tile.splits * problem.result_bytes / rate
 
 
 def _tiles(problem: HopperProblem, tile: HopperTile) -> int:

@@ -92,8 +92,8 @@ class CudaTarget:
     @property
     def model(self) -> str:
         """What the GPU is known as: H100, where the driver says NVIDIA H100 80GB HBM3."""
-        known = _KNOWN.get(self.arch)
-        return known.device if known and re.search(rf"\b{known.device}\b", self.device) else self.device
+        devices = (gpu.device for gpu in _KNOWN.values() if gpu.arch == self.arch)
+        return next((device for device in devices if re.search(rf"\b{device}\b", self.device)), self.device)
 
     @property
     def processor(self) -> str:
@@ -124,15 +124,23 @@ class CudaTarget:
 
 
 def _gpu(
-    arch: str, device: str, multiprocessors: int, shared: tuple[int, int], threads: int, l2: int, gbs: int, mhz: int
+    arch: str,
+    device: str,
+    multiprocessors: int,
+    shared: tuple[int, int],
+    threads: int,
+    l2: int,
+    gbs: int,
+    mhz: int,
+    name: str = "",
 ) -> CudaTarget:
     block, all_blocks = shared
     numbers = (multiprocessors, block << 10, all_blocks << 10, threads, l2 << 20, gbs * 1e9, mhz * 1e6)
-    return CudaTarget(f"cuda:{arch}", arch, device, *numbers)
+    return CudaTarget(f"cuda:{name or arch}", arch, device, *numbers)
 
 
 _KNOWN = {
-    gpu.arch: gpu
+    gpu.name.removeprefix("cuda:"): gpu
     for gpu in (
         _gpu("sm_80", "A100", 108, (163, 164), 2048, 40, 1555, 1410),
         _gpu("sm_86", "RTX 3090", 82, (99, 100), 1536, 6, 936, 1695),
@@ -140,22 +148,24 @@ _KNOWN = {
         _gpu("sm_89", "RTX 4090", 128, (99, 100), 1536, 72, 1008, 2520),
         _gpu("sm_90", "H100", 132, (227, 228), 2048, 50, 3350, 1755),
         _gpu("sm_90a", "H100", 132, (227, 228), 2048, 50, 3350, 1755),
+        _gpu("sm_90a", "H200", 132, (227, 228), 2048, 50, 4800, 1755, name="h200"),
         _gpu("sm_100", "B200", 148, (227, 228), 2048, 126, 8000, 1830),
         _gpu("sm_120", "RTX 5090", 170, (99, 100), 1536, 96, 1792, 2407),
     )
 }
-"""The GPU that each architecture is best known for. Vendor's data sheets; CUDA C++ Programming Guide, technical
-specifications by compute capability."""
+"""The GPU that each architecture is best known for, and others by their own names: what was measured on one is chosen
+by on the same alone. Vendor's data sheets; CUDA C++ Programming Guide, technical specifications by compute
+capability."""
 
 
 def parse_cuda(text: str) -> CudaTarget:
-    """`cuda` (this machine's GPU) or `cuda:ARCH`, either with `+tf32`. Raises TargetError."""
+    """`cuda` (this machine's GPU), `cuda:ARCH` or `cuda:h200`, each with `+tf32`. Raises TargetError."""
     base, *features = text.strip().split("+")
-    kind, separator, arch = base.partition(":")
-    if kind != "cuda" or (separator and arch not in _KNOWN) or set(features) - {_TF32}:
+    kind, separator, known_as = base.partition(":")
+    if kind != "cuda" or (separator and known_as not in _KNOWN) or set(features) - {_TF32}:
         known = f"cuda (this machine's GPU), {', '.join(cuda_names())}, each also with +{_TF32}"
         raise TargetError(f'unknown target "{text}"; known: {known}')
-    gpu = _KNOWN[arch] if separator else _this_gpu()
+    gpu = _KNOWN[known_as] if separator else _this_gpu()
     return replace(gpu, name=text.strip(), tf32=bool(features))
 
 

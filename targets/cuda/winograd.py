@@ -187,18 +187,17 @@ def _transform_output(emitter: BufferEmitter, op: WinogradConvOp, g: Geometry, p
             return _vector(products, _at(g, place, blocks, block, tile) + lane, lanes)
 
         columns = [even_odd_columns(matrices.a, [load(i * t + j) for i in range(t)]) for j in range(t)]
-        results = T.alloc_buffer([g.m * g.m * lanes], "float32", scope="local")
+        results = T.alloc_buffer([g.m * lanes], "float32", scope="local")
+        # A row is stored before the next is computed: all of them would not fit into registers.
         for i in range(g.m):
+            y = T.bind(row * g.m + i)
             for j, value in enumerate(even_odd_columns(matrices.a, [each[i] for each in columns])):
-                T.buffer_store(results, value, [T.Ramp((i * g.m + j) * lanes, 1, lanes)])
-        for i in range(g.m):
+                T.buffer_store(results, value, [T.Ramp(j * lanes, 1, lanes)])
             for j in range(g.m):
-                y, z = T.bind(row * g.m + i), T.bind(column * g.m + j)
+                z = T.bind(column * g.m + j)
                 edges = [c for c, size in ((y < height, height), (z < width, width)) if size % g.m]
                 with where(edges):
-                    emitter.store_channels(
-                        op, [n, y, z], block * _BLOCK + lane, lanes, _lane_of(results, (i * g.m + j) * lanes)
-                    )
+                    emitter.store_channels(op, [n, y, z], block * _BLOCK + lane, lanes, _lane_of(results, j * lanes))
 
 
 def _vector(buffer: Any, at: Any, lanes: int) -> Any:

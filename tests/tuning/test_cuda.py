@@ -317,7 +317,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "an altered manifest": (edited, ArtifactError, "candidates.json was altered since it was made: emit it again"),
     "records that are none": (garbled, TuningError, "records.json holds no records: remove it, and measure again"),
     "records of other candidates": (others, TuningError, "records.json is of other candidates"),
-    "records of another GPU": (elsewhere, TuningError, r"is of another GPU \(NVIDIA H200 .*; this is convc emulated"),
+    "records of another GPU": (elsewhere, TuningError, r"is of another GPU \(H200 .*; this is convc emulated"),
     "no folder": (missing, ArtifactError, "expected the folder of a set of candidates, .* does not exist"),
     "an empty folder": (empty, ArtifactError, "is no set of candidates: candidates.json: No such file"),
 }

@@ -208,8 +208,10 @@ def test_a_gpu_is_the_same_by_its_data_sheet_and_by_its_driver() -> None:
     asked = replace(sheet, name="cuda", device="NVIDIA H100 80GB HBM3", clock=1.98e9, bandwidth=3.352e12)
     assert Setting.of(asked, 0) == Setting.of(sheet, 0)
     assert asked.processor == sheet.processor
+    h200 = parse_cuda("cuda:h200")
+    assert Setting.of(replace(h200, name="cuda", device="NVIDIA H200", clock=1.98e9), 0) == Setting.of(h200, 0)
     others = [
-        replace(sheet, device="NVIDIA H200"),
+        h200,
         replace(asked, device="NVIDIA H100 PCIe", multiprocessors=114),
         parse_cuda("cuda:sm_90"),
         sheet.with_tf32(),

@@ -270,13 +270,15 @@ class _Variant:
 
     def _graph(self, inputs: tuple[int, ...]) -> Graph:
         if inputs not in self._graphs:
-            steps = self._launches(inputs)
+            launches = list(chain.from_iterable(self._launches(inputs)))
             recorder = self._context.stream  # nothing else comes into it
-            recorder.begin_capture()
-            for number, launch in enumerate(chain.from_iterable(steps)):
-                # Kernels alone are recorded: each but the first comes after one.
-                recorder.launch(launch, early=number > 0)
-            self._graphs[inputs] = Graph(self._context, recorder.end_capture())
+
+            def work() -> None:
+                for number, launch in enumerate(launches):
+                    # Kernels alone are recorded: each but the first comes after one.
+                    recorder.launch(launch, early=number > 0)
+
+            self._graphs[inputs] = Graph(self._context, recorder.recorded(work))
             if len(self._graphs) > _GRAPHS:
                 self._graphs.popitem(last=False)
         self._graphs.move_to_end(inputs)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import operator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, byref, c_int, c_size_t, c_uint, c_void_p
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -19,7 +23,21 @@ LEGACY = 1
 _CLUSTER_DIMENSION, _PROGRAMMATIC_SERIALIZATION = 4, 6  # CUlaunchAttributeID
 _CAPTURE_THREAD_LOCAL = 1  # other threads' calls do not spoil a capture
 _DISABLE_TIMING = 2  # CUevent_flags
-_NOT_READY = 600  # CUresult
+_NOT_READY, _CAPTURE_INVALIDATED = 600, 901  # CUresult
+
+_capture = threading.Lock()
+"""Held while a stream records: collection is the whole process's, and what switches it off switches it on again."""
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Attribute(ctypes.Structure):
@@ -69,14 +87,22 @@ class Stream:
         )
         self._driver.call("cuLaunchKernelEx", byref(configuration), launch.function, launch.parameters, None)
 
-    def begin_capture(self) -> None:
-        """From now on record what the stream is given instead of doing it."""
-        self._driver.call("cuStreamBeginCapture_v2", self.handle, c_int(_CAPTURE_THREAD_LOCAL))
-
-    def end_capture(self) -> c_void_p:
-        """What was recorded: a CUgraph."""
+    def recorded(self, work: Callable[[], None]) -> c_void_p:
+        """What some work gives the stream, recorded instead of done: a CUgraph. No garbage is collected meanwhile:
+        destructors free memory and wait for the GPU, which spoils a capture of their thread (cuda.h,
+        cuThreadExchangeStreamCaptureMode)."""
         graph = c_void_p()
-        self._driver.call("cuStreamEndCapture", self.handle, byref(graph))
+        with _capture, _uncollected():
+            self._driver.call("cuStreamBeginCapture_v2", self.handle, c_int(_CAPTURE_THREAD_LOCAL))
+            try:
+                work()
+            except BaseException:
+                # What is recorded so far is lost, or spoilt already.
+                self._driver.answer("cuStreamEndCapture", _CAPTURE_INVALIDATED, self.handle, byref(graph))
+                if graph:
+                    self._driver.call("cuGraphDestroy", graph)
+                raise
+            self._driver.call("cuStreamEndCapture", self.handle, byref(graph))
         return graph
 
     def replay(self, graph: Graph) -> None:

@@ -283,6 +283,52 @@ def test_results_outlive_their_network(folder, library, feeds, check) -> None:
     check(done, feeds[1])
 
 
+def test_no_destructor_waits_for_the_gpu_while_a_graph_is_recorded(
+    executable, library, feeds, check, monkeypatch
+) -> None:
+    """A capture does not survive it, and garbage is collected whenever something is made."""
+    stream = library.stream()
+    outputs = executable.run(library.tensors(feeds[0], stream), stream=stream.number)
+    capsules = [array.__dlpack__(stream=library.stream().number) for array in outputs.values()]
+    cycle: list[Any] = [outputs, *capsules]
+    cycle.append(cycle)
+    launch = Stream.launch
+
+    def launching(self: Stream, *arguments: Any, **options: Any) -> None:
+        """One that fills the youngest generation, as any number of objects may."""
+        kept: list[list[int]] = [[] for _ in range(1 << 10)]
+        launch(self, *arguments, **options)
+        assert kept
+
+    monkeypatch.setattr(Stream, "launch", launching)
+    inputs = library.tensors(feeds[1], stream)
+    limits = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    del outputs, capsules, cycle
+    try:
+        result = executable.run(inputs, stream=stream.number)
+    finally:
+        gc.set_threshold(*limits)
+    check(result, feeds[1])
+    assert gc.isenabled()
+
+
+def test_a_graph_that_cannot_be_recorded_is_no_hindrance_to_the_next(
+    folder, library, feeds, check, monkeypatch
+) -> None:
+    executable, stream, launch = load_emulated(folder), library.stream(), Stream.launch
+    inputs = library.tensors(feeds[0], stream)
+
+    def failing(self: Stream, *arguments: Any, **options: Any) -> None:
+        raise CudaError("cuLaunchKernelEx: CUDA_ERROR_INVALID_VALUE", 1)
+
+    monkeypatch.setattr(Stream, "launch", failing)
+    with pytest.raises(CudaError, match="cuLaunchKernelEx"):
+        executable.run(inputs, stream=stream.number)
+    monkeypatch.setattr(Stream, "launch", launch)
+    check(executable.run(inputs, stream=stream.number), feeds[0])
+
+
 def test_threads_and_networks_at_once(folder, executable, library, feeds, check) -> None:
     """Two threads call one network, a third another; each on a stream of its own, or on none."""
     other = load_emulated(folder)

@@ -10,6 +10,8 @@ from convc.ir.functions import Fn
 from convc.ir.layout import chunked_winograd_weight
 from convc.ir.windows import WinogradConvOp
 from convc.ir.winograd import transformed_weight
+from convc.targets.cuda.codegen import generate
+from convc.targets.cuda.library import source_of
 from convc.targets.cuda.target import parse_cuda
 from convc.targets.cuda.winograd import Winograd
 
@@ -74,3 +76,18 @@ def test_tiles(number, build_kernel, run_kernel):
     found = Winograd().candidates(kernel_of(build_kernel, "many channels", 4), parse_cuda("cuda:sm_80"))
     config = found[number * len(found) // 3]
     compare(build_kernel, run_kernel, "many channels", 4, "cuda:sm_80", config)
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+def test_large_batches_fit_into_registers(arch, build_kernel, machine_code):
+    """Whose sizes are powers of two: the compiler bets on 64 registers a thread for a layer of ResNet-50."""
+    target = parse_cuda(f"cuda:{arch}")
+    x = (128, 256, 14, 14)
+
+    def body(x, w, b):
+        return ElementwiseOp(Fn.RELU, WinogradConvOp(x, w, b, m=4, pads=(1, 1, 1, 1)).result).result
+
+    weight = ((256, 256, 6, 6), "float32", str(chunked_winograd_weight(4)))
+    kernel = build_kernel([(x, "float32", "NCHW4c"), weight, ((256,), "float32", "O4o")], body, "NCHW4c")
+    code = generate("kernel", Winograd().schedule(kernel, Winograd().candidates(kernel, target)[0], target), target)
+    machine_code(source_of([code]), code.functions[-1], arch)
