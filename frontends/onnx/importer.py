@@ -1,9 +1,9 @@
 """From an ONNX graph to a module of the convc dialect.
 
-Nodes are taken in order. A value is either known now (an array) or an SSA value of static shape. A node whose
-inputs are all known is evaluated with onnx's reference implementation, and so is `Shape` of anything: exporters'
-shape arithmetic never reaches the IR. Model-local functions, the branches of an `If` and operators that the standard
-defines by others are converted where they are called, in a scope of their own.
+The nodes that the outputs need are taken in order. A value is either known now (an array) or an SSA value of static
+shape. A node whose inputs are all known is evaluated with onnx's reference implementation, and so is `Shape` of
+anything: exporters' shape arithmetic never reaches the IR. Model-local functions, the branches of an `If` and
+operators that the standard defines by others are converted where they are called, in a scope of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, Region, SSAValue
+from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from convc.frontends.onnx import (  # noqa: F401 - importing a family registers its converters
@@ -139,7 +139,7 @@ class Importer:
 
     def _module(self, name: str, shapes: Shapes, constants: Mapping[str, np.ndarray]) -> ModuleOp:
         scope, inputs = self._imported(shapes, constants)
-        self._refusals.raise_any(inputs)
+        self._refusals.raise_any(inputs, self._before_refused(scope))
         outputs = list(dict.fromkeys(output.name for output in self._model.graph.output))
         results = [self._output(name, scope) for name in outputs]
         self._block.add_op(ReturnOp(*results))
@@ -148,6 +148,15 @@ class Importer:
         function.attributes[INPUT_NAMES] = ArrayAttr([StringAttr(input_) for input_ in inputs])
         function.attributes[OUTPUT_NAMES] = ArrayAttr([StringAttr(output) for output in outputs])
         return ModuleOp([function], sym_name=StringAttr(name))
+
+    def _before_refused(self, scope: Scope) -> list[str]:
+        """The computed values that refused nodes read or that are outputs: those of the largest part without them."""
+        ends = set(scope.outputs)
+        for node in scope.live:
+            if any(isinstance(scope.values.get(name), Refused) for name in node.output):
+                ends |= names_read([node], ())
+        values = [(name, value) for name, value in scope.values.items() if name in ends]
+        return [name for name, value in values if isinstance(value, SSAValue) and not isinstance(value, BlockArgument)]
 
     def _output(self, name: str, scope: Scope) -> SSAValue:
         try:
@@ -188,7 +197,7 @@ class Importer:
             nodes=graph.node,
             opsets=versions,
             initializers=Initializers({tensor.name: tensor for tensor in graph.initializer}, self._folder),
-            used=names_read(graph.node, (output.name for output in graph.output)),
+            outputs=[output.name for output in graph.output],
             attributes=outer.attributes if outer else None,
             outer=outer,
         )
@@ -218,7 +227,7 @@ class Importer:
             nodes=function.node,
             opsets={**scope.opsets, **{domain: version for domain, version in opsets(function).items() if version}},
             initializers=Initializers({}, None),
-            used=names_read(function.node, function.output),
+            outputs=function.output,
             attributes={attribute.name: attribute for attribute in (*function.attribute_proto, *node.attribute)},
             values=dict(zip_longest(function.input, inputs)),
         )
@@ -228,7 +237,7 @@ class Importer:
     # Nodes
 
     def _convert(self, scope: Scope) -> None:
-        for proto in scope.nodes:
+        for proto in scope.live:
             node = scope.bound(proto)
             try:
                 inputs = [self._known(name, scope) if name else None for name in node.input]

@@ -74,11 +74,21 @@ class Refusals:
             parts.append(f"and {rest} more")
         return "; ".join(parts)
 
-    def raise_any(self, inputs: Sequence[str]) -> None:
-        """Raise one ImportProblem for all that was gathered, if anything was. `inputs` names the module's arguments."""
+    def raise_any(self, inputs: Sequence[str], before: Sequence[str]) -> None:
+        """Raise one ImportProblem for all that was gathered, if anything was. `inputs` names the module's arguments,
+        `before` the values that what was refused begins with."""
         if message := self.message():
+            if before and (self._operators or self._unknown):
+                message += f"; {_part(before)}"
             wanted = (inputs[argument.index] for argument in _arguments(self._unknown))
             raise ImportProblem(message, wanted) from self._cause
+
+
+def _part(ends: Sequence[str]) -> str:
+    """How to build the part of a model that ends with some values."""
+    if len(ends) > _SHOWN:
+        return f"--outputs NAME,... builds a part of the model: {len(ends)} values lie before what was refused"
+    return f"what comes before that can be built: --outputs {','.join(ends)}"
 
 
 def _unsupported(name: str, nodes: list[str]) -> str:
