@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, BlockArgument, Operation, Region, SSAValue
+from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from convc.frontends.onnx import (  # noqa: F401 - importing a family registers its converters
@@ -44,15 +44,16 @@ from convc.frontends.onnx import (  # noqa: F401 - importing a family registers 
     slicing,
 )
 from convc.frontends.onnx.calls import called, local_functions
+from convc.frontends.onnx.ends import ends_before_refused
 from convc.frontends.onnx.folding import Evaluator, evaluates
 from convc.frontends.onnx.inputs import MAX_ELEMENTS, input_types
 from convc.frontends.onnx.loading import check, load, opsets
 from convc.frontends.onnx.precision import in_single_precision, note
 from convc.frontends.onnx.problem import ImportProblem
-from convc.frontends.onnx.refusals import Refusals
+from convc.frontends.onnx.refusals import SHOWN, Refusals
 from convc.frontends.onnx.registry import MustBeKnown, Node, Value, find_converter, static_dtype, static_shape
 from convc.frontends.onnx.schemas import check_node, function_body, has_function_body
-from convc.frontends.onnx.scope import Known, Refused, Scope, names_read, refused
+from convc.frontends.onnx.scope import Known, Refused, Scope, refused
 from convc.frontends.onnx.sizes import Sizes, contradicted, declared_as, text
 from convc.frontends.onnx.tensors import Initializers
 from convc.ir.attributes import element_type, tensor
@@ -139,7 +140,8 @@ class Importer:
 
     def _module(self, name: str, shapes: Shapes, constants: Mapping[str, np.ndarray]) -> ModuleOp:
         scope, inputs = self._imported(shapes, constants)
-        self._refusals.raise_any(inputs, self._before_refused(scope))
+        if self._refusals:
+            self._refusals.raise_all(inputs, ends_before_refused(scope, SHOWN))
         outputs = list(dict.fromkeys(output.name for output in self._model.graph.output))
         results = [self._output(name, scope) for name in outputs]
         self._block.add_op(ReturnOp(*results))
@@ -148,15 +150,6 @@ class Importer:
         function.attributes[INPUT_NAMES] = ArrayAttr([StringAttr(input_) for input_ in inputs])
         function.attributes[OUTPUT_NAMES] = ArrayAttr([StringAttr(output) for output in outputs])
         return ModuleOp([function], sym_name=StringAttr(name))
-
-    def _before_refused(self, scope: Scope) -> list[str]:
-        """The computed values that refused nodes read or that are outputs: those of the largest part without them."""
-        ends = set(scope.outputs)
-        for node in scope.live:
-            if any(isinstance(scope.values.get(name), Refused) for name in node.output):
-                ends |= names_read([node], ())
-        values = [(name, value) for name, value in scope.values.items() if name in ends]
-        return [name for name, value in values if isinstance(value, SSAValue) and not isinstance(value, BlockArgument)]
 
     def _output(self, name: str, scope: Scope) -> SSAValue:
         try:

@@ -123,6 +123,36 @@ def test_the_values_before_what_was_refused_are_named(refusal, imported, model_o
     assert list(imported(part, {"x": np.ones((1, 3, 4), np.float32)})) == ["features", "boxes", "scores", "mask"]
 
 
+def test_many_values_before_what_was_refused_give_way_to_the_few_that_they_are_made_from(refusal, model_of):
+    """As where each class of a detector is selected on its own: its heads are named, not the trunk before them."""
+    classes = range(12)
+    nodes = [
+        node("Relu", "x", outputs=["trunk"]),
+        *[node("MatMul", "trunk", f"w{i}", outputs=[f"head{i}"]) for i in range(2)],
+        node("Concat", "head0", "head1", outputs=["logits"], axis=1),
+        node("Softmax", "logits", outputs=["scores"]),
+        node("Sigmoid", "trunk", outputs=["boxes"]),
+        node("Split", "scores", outputs=[f"class{i}" for i in classes], axis=1, num_outputs=12),
+        *[node("Greater", f"class{i}", "least", outputs=[f"found{i}"]) for i in classes],
+        *[node("NonZero", f"found{i}", outputs=[f"where{i}"]) for i in classes],
+        *[node("Gather", f"class{i}", f"where{i}", outputs=[f"chosen{i}"]) for i in classes],
+        node("GatherND", "boxes", "where0", outputs=["corners"]),
+        node("Concat", "corners", *(f"chosen{i}" for i in classes), axis=1),
+    ]
+    weights = {f"w{i}": np.ones((4, 6), np.float32) for i in range(2)} | {"least": np.float32(0.5)}
+    message = refusal(model_of(nodes, {"x": (3, 4)}, ["y", "trunk"], weights=weights))
+    assert message.endswith("; what comes before that can be built: --outputs trunk,scores,boxes")
+
+
+def test_values_before_what_was_refused_that_nothing_sums_up_are_counted(refusal, model_of):
+    nodes = [
+        *[node("Relu", f"x{i}", outputs=[f"a{i}"]) for i in range(12)],
+        node("Mystery", *(f"a{i}" for i in range(12)), domain="org.example"),
+    ]
+    message = refusal(model_of(nodes, {f"x{i}": (2,) for i in range(12)}, ["y"], domains={"org.example": 1}))
+    assert message.endswith("; --outputs NAME,... builds a part of the model: 12 values lie before what was refused")
+
+
 def test_nothing_is_named_where_the_mistake_is_in_the_model(refusal, model_of):
     nodes = [node("Relu", "x", outputs=["h"]), node("Softmax", "h", axis=9)]
     assert refusal(model_of(nodes, {"x": IMAGE}, ["y"])).endswith("axis 9 is outside [-4, 4)")
