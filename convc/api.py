@@ -22,6 +22,7 @@ def compile(
     target: str = "cpu",
     shapes: Mapping[str, Sequence[int]] | Sequence[Mapping[str, Sequence[int]]] = (),
     constants: Mapping[str, np.ndarray] | None = None,
+    outputs: Sequence[str] = (),
     level: int = 3,
     precision: str = "fp32",
     threads: int | None = None,
@@ -29,7 +30,8 @@ def compile(
     """Compile a model for this machine and load it: an ONNX file or proto, a .keras file, a model of `convc.dsl`, or
     one that a script makes, as FILE.py:NAME (the script is run). `shapes` fixes the inputs that the model leaves open
     (several mappings build a variant each; where ONNX is not given, a batch that is left open is 1), `constants` the
-    values of inputs that are then taken no more, `level` is `-O`, `precision` is `--precision`, `threads` how many to
+    values of inputs that are then taken no more, `outputs` names values inside the graph to compute in place of its
+    outputs (what only others need is left out), `level` is `-O`, `precision` is `--precision`, `threads` how many to
     run on (default: all usable cores).
 
     Raises what `convc build` reports: ImportProblem, TargetError, ToolchainError, OSError. Not verified: see
@@ -39,7 +41,7 @@ def compile(
     from convc.pipeline import Build
     from convc.targets.target import parse_target
 
-    source = load_source(model)
+    source = load_source(model, outputs)
     sets = source.shapes([shapes] if isinstance(shapes, Mapping) else list(shapes) or [{}])
     folder = tempfile.TemporaryDirectory(prefix="convc.")
     path = Path(folder.name) / "model.convc"

@@ -40,12 +40,18 @@ class Source:
         return [each or self.defaults for each in sets]
 
 
-def load_source(model: str | Path | onnx.ModelProto | Described) -> Source:
+def load_source(model: str | Path | onnx.ModelProto | Described, outputs: Sequence[str] = ()) -> Source:
     """The model that a path, `FILE.py:NAME` or an object means. `FILE.py:NAME` runs the script: its code is trusted
-    like any other that one runs. Raises ImportProblem.
+    like any other that one runs. `outputs` names values to compute in place of the model's outputs: the rest of the
+    graph is left out. Raises ImportProblem.
 
     Models that are no ONNX files have a batch of one unless a shape is given.
     """
+    source = _opened(model)
+    return _part(source, outputs) if outputs else source
+
+
+def _opened(model: str | Path | onnx.ModelProto | Described) -> Source:
     if not isinstance(model, str | Path):
         return _written(model)
     file, colon, name = str(model).rpartition(":")
@@ -59,6 +65,23 @@ def load_source(model: str | Path | onnx.ModelProto | Described) -> Source:
 
         return _written(load(path))
     return Source(path, {})
+
+
+def _part(source: Source, outputs: Sequence[str]) -> Source:
+    """What computes some values of a model. A file of which nothing is left out stays one: its weights are not read."""
+    from convc.frontends.onnx.cutting import cut
+    from convc.frontends.onnx.loading import check, load
+
+    if isinstance(source.model, Path):
+        model, folder = load(source.model), source.model.parent
+    else:
+        model, folder = source.model, None
+        check(model, "the model")
+    part = cut(model, outputs, folder)
+    if part is model:
+        return source
+    inputs = {value.name for value in part.graph.input}
+    return Source(part, {name: shape for name, shape in source.defaults.items() if name in inputs})
 
 
 def _written(model: Any) -> Source:

@@ -42,6 +42,17 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--outputs",
+        action="append",
+        default=[],
+        metavar="NAME,...",
+        help="values inside the graph to compute in place of the model's outputs: what only others need is left out, "
+        "such as the selection of boxes behind a detector",
+    )
+
+
 def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", default="cpu", metavar="T", help="what to build for (default cpu: this machine); see convc targets"
@@ -52,6 +63,7 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     """What decides the code that is built."""
     add_target(parser)
     add_shape(parser)
+    add_outputs(parser)
     add_precision(parser)
     parser.add_argument(
         "-O",

@@ -59,7 +59,7 @@ def execute(arguments: argparse.Namespace) -> int:
     engines = names(arguments.against)
     path = arguments.model or (None if is_artifact(arguments.path) else arguments.path)
     _check(engines, path)
-    source = load_source(path) if path else None
+    source = load_source(path, _outputs(arguments)) if path else None
     with _artifact(arguments, source, progress) as folder, progress.steps() as show:
         show("loading")
         executable = load(folder, threads=threads)
@@ -86,6 +86,15 @@ def execute(arguments: argparse.Namespace) -> int:
         print()
         _print_profile(profile, roof)
     return 0
+
+
+def _outputs(arguments: argparse.Namespace) -> list[str]:
+    """What the artifact to time computes of its model; of one to be built, what `--outputs` says."""
+    from convc.artifact.manifest import read_manifest
+
+    if not is_artifact(arguments.path):
+        return names(arguments.outputs)
+    return [output["name"] for output in read_manifest(arguments.path)["variants"][0]["outputs"]]
 
 
 def _check(engines: list[str], model: Path | None) -> None:

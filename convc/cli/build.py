@@ -15,6 +15,7 @@ from convc.cli.arguments import (
     add_json,
     add_samples,
     add_threads,
+    names,
     shapes,
     trials_or_duration,
 )
@@ -72,7 +73,7 @@ def execute(arguments: argparse.Namespace) -> int:
     progress = Progress(arguments.verbose, quiet=arguments.json)
     target = parse_target(arguments.target)
     wanted = shapes(arguments.shape)
-    source = load_source(arguments.model)
+    source = load_source(arguments.model, names(arguments.outputs))
     sets = source.shapes(wanted)
     tuner = _tune(arguments, source.model, sets, target, output) if arguments.tune else None
     with progress.steps() as show:

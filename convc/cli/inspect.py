@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from convc.cli.arguments import UsageError, add_json, add_shape, is_artifact, shapes
+from convc.cli.arguments import UsageError, add_json, add_outputs, add_shape, is_artifact, names, shapes
 from convc.cli.show import megabytes, print_json, print_table
 
 HELP = "tabulate a model's layers, or an artifact's kernels"
@@ -19,6 +19,7 @@ EXAMPLE = "convc inspect model.onnx --shape input=1x3x224x224"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, metavar="MODEL|ARTIFACT", help="what convc build takes or wrote")
     add_shape(parser)
+    add_outputs(parser)
     parser.add_argument("--graph", type=Path, metavar="FILE.svg", help="draw a model's graph before and after passes")
     add_json(parser)
 
@@ -43,7 +44,7 @@ def _draw(arguments: argparse.Namespace) -> None:
     if is_artifact(arguments.path):
         raise UsageError("--graph: an artifact has no graph any more: give the model that it was built from")
     check_drawing(arguments.graph)
-    source = load_source(arguments.path)
+    source = load_source(arguments.path, names(arguments.outputs))
     draw(arguments.graph, source.model, source.shapes(shapes(arguments.shape))[0])
 
 
@@ -51,7 +52,7 @@ def _model(arguments: argparse.Namespace) -> dict[str, Any]:
     from convc.frontends.onnx.summary import summarise
     from convc.frontends.source import load_source
 
-    source = load_source(arguments.path)
+    source = load_source(arguments.path, names(arguments.outputs))
     found = summarise(source.model, source.shapes(shapes(arguments.shape))[0])
     return {
         "model": str(arguments.path),

@@ -10,11 +10,13 @@ from convc.cli.arguments import (
     UsageError,
     add_database,
     add_json,
+    add_outputs,
     add_precision,
     add_shape,
     add_target,
     add_threads,
     duration,
+    names,
     positive,
     shapes,
 )
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="what convc build takes")
     add_target(parser)
     add_shape(parser)
+    add_outputs(parser)
     add_precision(parser)
     parser.add_argument(
         "--trials",
@@ -90,7 +93,7 @@ def _tune(arguments: argparse.Namespace, target: CpuTarget) -> int:
     target_in(target, arguments.precision)
     threads = arguments.threads or target.cores
     machines = _machines(arguments, target)
-    source = load_source(arguments.model)
+    source = load_source(arguments.model, names(arguments.outputs))
     with view(quiet=arguments.json) as (show, report):
         session = Session(
             source.model,

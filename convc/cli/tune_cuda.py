@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from convc.cli.arguments import UsageError, shapes
+from convc.cli.arguments import UsageError, names, shapes
 from convc.cli.show import Progress, megabytes, print_json
 from convc.cli.tuning_view import print_rows, won
 
@@ -103,7 +103,7 @@ def _emit(arguments: argparse.Namespace, target: AnyTarget, folder: Path) -> Non
     check_output(folder, CANDIDATES)
     compiler_version()  # before anything is done that would be in vain
     wanted = shapes(arguments.shape)
-    source = load_source(arguments.model)
+    source = load_source(arguments.model, names(arguments.outputs))
     with Progress(quiet=arguments.json).steps() as show:
         build = Build(target, precision=arguments.precision, measured=False, on_phase=show)
         emit(source.model, source.shapes(wanted), build, folder, arguments.trials or _CANDIDATES, compile_cuda)

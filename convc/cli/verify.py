@@ -44,7 +44,7 @@ def execute(arguments: argparse.Namespace) -> int:
     executable = load_artifact(arguments.artifact, arguments)
     with progress.steps() as show:
         show("loading the model in onnxruntime")
-        model = load_source(arguments.model).model
+        model = load_source(arguments.model, [name for name, *_ in executable.outputs]).model
         reports = list(
             verify_variants(
                 executable,

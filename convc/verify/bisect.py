@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from convc.frontends.onnx.cutting import needed, select_outputs
 from convc.runtime.compare import Difference
 from convc.verify.precision import FP32, Precision
-from convc.verify.reference import Reference, select_outputs
+from convc.verify.reference import Reference
 from convc.verify.report import Network, verify
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class _Search:
 
     def first_wrong(self, level: int, outputs: Sequence[str]) -> tuple[str, Difference] | None:
         """The first of some values that differs, in a build of the graph that returns them."""
-        model = ancestors(select_outputs(self.model, outputs))
+        model = needed(select_outputs(self.model, outputs))
         inputs = {value.name for value in model.graph.input}
         signature = [entry for entry in self.signature if entry[0] in inputs]
         network, reference = self.build(model, level), Reference(model)
@@ -109,19 +110,3 @@ class _Search:
     def _finding(self, level: int, value: str, difference: Difference) -> Finding:
         node = next(node for node in self.model.graph.node if value in node.output)
         return Finding(level, node.name or value, node.op_type, value, difference)
-
-
-def ancestors(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without what its outputs do not need."""
-    needed = {output.name for output in model.graph.output}
-    kept = []
-    for node in reversed(model.graph.node):
-        if needed & set(node.output):
-            kept.append(node)
-            needed |= set(node.input)
-    inputs = [value for value in model.graph.input if value.name in needed]
-    initializers = [tensor for tensor in model.graph.initializer if tensor.name in needed]
-    graph = onnx.helper.make_graph(kept[::-1], model.graph.name, inputs, model.graph.output, initializers)
-    return onnx.helper.make_model(
-        graph, opset_imports=model.opset_import, ir_version=model.ir_version, functions=model.functions
-    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from convc.frontends.onnx.cutting import select_outputs
 from convc.frontends.onnx.precision import DOUBLE, HALVES, half_outputs, halves, in_single_precision
 from convc.frontends.onnx.reshaping import reshaped
 from convc.verify.rounding import nearby_model
@@ -98,18 +99,6 @@ def _opened(model: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, Path 
     if isinstance(model, onnx.ModelProto):
         return model, None
     return onnx.load(model, load_external_data=False), Path(model).parent
-
-
-def select_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    """The model with other values as its outputs (types left to shape inference); as it is if none are named."""
-    if not outputs:
-        return model
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    known = {value.name: value for value in (*model.graph.output, *model.graph.value_info)}
-    del changed.graph.output[:]
-    changed.graph.output.extend(known.get(name, onnx.ValueInfoProto(name=name)) for name in outputs)
-    return changed
 
 
 def _first_line(error: Exception) -> str:

@@ -86,12 +86,12 @@ def convolution(node: Node, x: SSAValue, w: SSAValue, bias: SSAValue | None) -> 
     kernel = _kernel(node, shape_of(x), shape_of(w))
     strides, dilations = window_steps(node, kernel)
     pads = window_pads(node, shape_of(x)[2:], kernel, strides, dilations)
-    x, pads = _cropped(node, x, pads)
+    x, pads = cropped(node, x, pads)
     group = node.attribute("group", 1)
     return node.emit(ConvOp(x, w, bias, strides=strides, pads=pads, dilations=dilations, group=group))
 
 
-def _cropped(node: Node, x: SSAValue, pads: Sequence[int]) -> tuple[SSAValue, list[int]]:
+def cropped(node: Node, x: SSAValue, pads: Sequence[int]) -> tuple[SSAValue, list[int]]:
     """Negative pads take elements off before the window; the operations of the IR only add."""
     if min(pads) >= 0:
         return x, list(pads)

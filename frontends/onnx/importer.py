@@ -1,9 +1,9 @@
 """From an ONNX graph to a module of the convc dialect.
 
-Nodes are taken in order. A value is either known now (an array) or an SSA value of static shape. A node whose
-inputs are all known is evaluated with onnx's reference implementation, and so is `Shape` of anything: exporters'
-shape arithmetic never reaches the IR. Model-local functions, the branches of an `If` and operators that the standard
-defines by others are converted where they are called, in a scope of their own.
+The nodes that the outputs need are taken in order. A value is either known now (an array) or an SSA value of static
+shape. A node whose inputs are all known is evaluated with onnx's reference implementation, and so is `Shape` of
+anything: exporters' shape arithmetic never reaches the IR. Model-local functions, the branches of an `If` and
+operators that the standard defines by others are converted where they are called, in a scope of their own.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ from convc.frontends.onnx import (  # noqa: F401 - importing a family registers 
     slicing,
 )
 from convc.frontends.onnx.calls import called, local_functions
+from convc.frontends.onnx.ends import ends_before_refused
 from convc.frontends.onnx.folding import Evaluator, evaluates
 from convc.frontends.onnx.inputs import MAX_ELEMENTS, input_types
 from convc.frontends.onnx.loading import check, load, opsets
 from convc.frontends.onnx.precision import in_single_precision, note
 from convc.frontends.onnx.problem import ImportProblem
-from convc.frontends.onnx.refusals import Refusals
+from convc.frontends.onnx.refusals import SHOWN, Refusals
 from convc.frontends.onnx.registry import MustBeKnown, Node, Value, find_converter, static_dtype, static_shape
 from convc.frontends.onnx.schemas import check_node, function_body, has_function_body
-from convc.frontends.onnx.scope import Known, Refused, Scope, names_read, refused
+from convc.frontends.onnx.scope import Known, Refused, Scope, refused
 from convc.frontends.onnx.sizes import Sizes, contradicted, declared_as, text
 from convc.frontends.onnx.tensors import Initializers
 from convc.ir.attributes import element_type, tensor
@@ -139,7 +140,8 @@ class Importer:
 
     def _module(self, name: str, shapes: Shapes, constants: Mapping[str, np.ndarray]) -> ModuleOp:
         scope, inputs = self._imported(shapes, constants)
-        self._refusals.raise_any(inputs)
+        if self._refusals:
+            self._refusals.raise_all(inputs, ends_before_refused(scope, SHOWN))
         outputs = list(dict.fromkeys(output.name for output in self._model.graph.output))
         results = [self._output(name, scope) for name in outputs]
         self._block.add_op(ReturnOp(*results))
@@ -188,7 +190,7 @@ class Importer:
             nodes=graph.node,
             opsets=versions,
             initializers=Initializers({tensor.name: tensor for tensor in graph.initializer}, self._folder),
-            used=names_read(graph.node, (output.name for output in graph.output)),
+            outputs=[output.name for output in graph.output],
             attributes=outer.attributes if outer else None,
             outer=outer,
         )
@@ -218,7 +220,7 @@ class Importer:
             nodes=function.node,
             opsets={**scope.opsets, **{domain: version for domain, version in opsets(function).items() if version}},
             initializers=Initializers({}, None),
-            used=names_read(function.node, function.output),
+            outputs=function.output,
             attributes={attribute.name: attribute for attribute in (*function.attribute_proto, *node.attribute)},
             values=dict(zip_longest(function.input, inputs)),
         )
@@ -228,7 +230,7 @@ class Importer:
     # Nodes
 
     def _convert(self, scope: Scope) -> None:
-        for proto in scope.nodes:
+        for proto in scope.live:
             node = scope.bound(proto)
             try:
                 inputs = [self._known(name, scope) if name else None for name in node.input]

@@ -8,10 +8,10 @@ from typing import Any
 
 from xdsl.ir import SSAValue
 
-from convc.frontends.onnx.convolution import auto_pad, window_pads, window_steps
+from convc.frontends.onnx.convolution import auto_pad, cropped, window_pads, window_steps
 from convc.frontends.onnx.registry import Node, converter
 from convc.ir import shapes
-from convc.ir.attributes import PoolKind, ReduceKind
+from convc.ir.attributes import PoolKind, ReduceKind, shape_of
 from convc.ir.functions import Fn
 from convc.ir.windows import ArgPoolOp, PoolOp
 
@@ -24,17 +24,19 @@ def convert_pool(node: Node) -> list[SSAValue]:
     if spatial < 1 or len(kernel) != spatial:
         raise ValueError(f"expected a kernel_shape of {max(spatial, 1)} axes for input {shape}, got {kernel}")
     strides, dilations = window_steps(node, kernel)
-    pads = window_pads(node, shape[2:], kernel, strides, dilations)
-    if min(pads) < 0:
+    x = node.value(0)
+    if auto_pad(node).startswith("SAME"):
+        x, pads = cropped(node, x, _same_pads(node, kernel, strides, dilations))
+    elif min(pads := window_pads(node, shape[2:], kernel, strides, dilations)) < 0:
         raise ValueError(f"expected pads of at least 0, got {pads}")
-    # The pads of SAME make the windows fit exactly: nothing is left to round up.
-    ceil_mode = bool(node.attribute("ceil_mode", 0)) and auto_pad(node) in ("NOTSET", "VALID")
+    # Where the pads of SAME make the windows fit exactly nothing is left to round up.
+    ceil_mode = bool(node.attribute("ceil_mode", 0)) and (auto_pad(node) in ("NOTSET", "VALID") or max(dilations) > 1)
     if node.op_type == "LpPool":
-        return [_lp_pool(node, kernel, strides, pads, dilations, ceil_mode)]
+        return [_lp_pool(node, x, kernel, strides, pads, dilations, ceil_mode)]
     window: dict[str, Any] = {"strides": strides, "pads": pads, "dilations": dilations}
     pooled = PoolOp(
         PoolKind.MAX if node.op_type == "MaxPool" else PoolKind.AVERAGE,
-        node.value(0),
+        x,
         kernel,
         **window,
         ceil_mode=ceil_mode,
@@ -42,8 +44,23 @@ def convert_pool(node: Node) -> list[SSAValue]:
     )
     if node.op_type != "MaxPool" or not any(node.wanted[1:]):
         return [node.emit(pooled)]
-    places = node.emit(ArgPoolOp(node.value(0), kernel, **window, ceil_mode=ceil_mode))
+    places = node.emit(ArgPoolOp(x, kernel, **window, ceil_mode=ceil_mode))
     return [node.emit(pooled), _column_major(node, places) if node.attribute("storage_order", 0) else places]
+
+
+def _same_pads(node: Node, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> list[int]:
+    """The pads of auto_pad SAME as onnxruntime has them. It counts no dilation, where the standard does (ONNX says
+    ceil(size / stride) windows, there are fewer); and where the stride goes past the kernel there is less than nothing
+    to add, and edges are left out. Maxima, which it then computes with dilation only, else begin where the image does
+    (as TensorFlow's), and so do those whose places are wanted."""
+    totals = [
+        (-(-size // stride) - 1) * stride + k - size for size, k, stride in zip(node.shape(0)[2:], kernel, strides)
+    ]
+    if node.op_type == "MaxPool" and (max(dilations) == 1 or any(node.wanted[1:])):
+        totals = [max(total, 0) for total in totals]
+    upper = auto_pad(node) == "SAME_UPPER"
+    begins = [int((total if upper else total + 1) / 2) for total in totals]  # towards zero, as in C
+    return begins + [total - begin for total, begin in zip(totals, begins)]
 
 
 def _column_major(node: Node, places: SSAValue) -> SSAValue:
@@ -60,6 +77,7 @@ def _column_major(node: Node, places: SSAValue) -> SSAValue:
 
 def _lp_pool(
     node: Node,
+    x: SSAValue,
     kernel: Sequence[int],
     strides: Sequence[int],
     pads: list[int],
@@ -70,13 +88,13 @@ def _lp_pool(
     p = node.attribute("p", 2)
     spatial = len(kernel)
     for i in range(spatial):  # what ceil_mode adds at the end becomes declared padding
-        size, span = node.shape(0)[2 + i], dilations[i] * (kernel[i] - 1) + 1
+        size, span = shape_of(x)[2 + i], dilations[i] * (kernel[i] - 1) + 1
         count = shapes.window(size, kernel[i], strides[i], dilations[i], pads[i], pads[spatial + i], ceil_mode)
         pads[spatial + i] = max(pads[spatial + i], (count - 1) * strides[i] + span - size - pads[i])
     mean = node.emit(
         PoolOp(
             PoolKind.AVERAGE,
-            _power(node, node.apply(Fn.ABS, node.value(0)), p),
+            _power(node, node.apply(Fn.ABS, x), p),
             kernel,
             strides=strides,
             pads=pads,

@@ -29,7 +29,7 @@ _TYPES = frozenset({"dtype", "output_dtype", "softmax_precision", "stash_type", 
 
 def halves(model: onnx.ModelProto, types: Types = HALVES) -> list[str]:
     """The half-precision types (or `types`) that a model holds in weights or as inputs, outputs or types of casts."""
-    found = {tensor.data_type for tensor in _tensors(model)}
+    found = {tensor.data_type for tensor in tensors(model)}
     found |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
     found |= {attribute.i for node in _nodes(model) for attribute in node.attribute if attribute.name in _TYPES}
     return [name for data_type, name in types.items() if data_type in found]
@@ -50,9 +50,9 @@ def in_single_precision(
     if not halves(model, types):
         return model
     changed = onnx.ModelProto()
-    changed.CopyFrom(_typed(model))
+    changed.CopyFrom(typed(model))
     outer = {value.name: value.type.tensor_type.elem_type for value in (*changed.graph.input, *changed.graph.output)}
-    for tensor in _tensors(changed):
+    for tensor in tensors(changed):
         _widen_tensor(tensor, folder, types)
     for node in _nodes(changed):
         for attribute in node.attribute:
@@ -72,7 +72,7 @@ def in_single_precision(
 
 def half_outputs(model: onnx.ModelProto, types: Types = HALVES) -> dict[str, np.dtype]:
     """The outputs of a model that have half precision (or `types`), with their types."""
-    found = {value.name: value.type.tensor_type.elem_type for value in _typed(model).graph.output}
+    found = {value.name: value.type.tensor_type.elem_type for value in typed(model).graph.output}
     return {name: helper.tensor_dtype_to_np_dtype(each) for name, each in found.items() if each in types}
 
 
@@ -99,7 +99,7 @@ def _cast_at_the_border(graph: onnx.GraphProto, types: Mapping[str, int]) -> Non
         value.type.tensor_type.elem_type = types[value.name]
 
 
-def _typed(model: onnx.ModelProto) -> onnx.ModelProto:
+def typed(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with a type for each output, where it can be inferred."""
     if all(value.type.tensor_type.elem_type for value in model.graph.output):
         return model
@@ -137,7 +137,7 @@ def _held(attribute: AttributeProto) -> Iterable[onnx.GraphProto]:
     return (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs
 
 
-def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+def tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
     for graph in _graphs(model):
         yield from graph.initializer
     for node in _nodes(model):

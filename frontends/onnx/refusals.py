@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 import onnx
 from xdsl.ir import BlockArgument, Operation, SSAValue
@@ -10,7 +11,8 @@ from xdsl.ir import BlockArgument, Operation, SSAValue
 from convc.frontends.onnx.problem import ImportProblem, node_name, operator_name, problem
 from convc.frontends.onnx.registry import MustBeKnown
 
-_SHOWN = 8  # refused nodes in one message; the rest are counted
+SHOWN = 8
+"""Refused nodes, or values before them, in one message; more are counted."""
 
 
 _REASONS = {
@@ -69,16 +71,29 @@ class Refusals:
         if self._operators:
             listed = "; ".join(_unsupported(name, nodes) for name, nodes in self._operators.items())
             parts.append(f"unsupported operators: {listed}")
-        parts += list(self._nodes)[:_SHOWN]
-        if (rest := len(self._nodes) - _SHOWN) > 0:
+        parts += list(self._nodes)[:SHOWN]
+        if (rest := len(self._nodes) - SHOWN) > 0:
             parts.append(f"and {rest} more")
         return "; ".join(parts)
 
-    def raise_any(self, inputs: Sequence[str]) -> None:
-        """Raise one ImportProblem for all that was gathered, if anything was. `inputs` names the module's arguments."""
-        if message := self.message():
-            wanted = (inputs[argument.index] for argument in _arguments(self._unknown))
-            raise ImportProblem(message, wanted) from self._cause
+    def __bool__(self) -> bool:
+        return bool(self._operators or self._nodes)
+
+    def raise_all(self, inputs: Sequence[str], ends: Sequence[str]) -> NoReturn:
+        """Raise one ImportProblem for all that was gathered. `inputs` names the module's arguments, `ends` the values
+        that a part of the model without what was refused ends with."""
+        message = self.message()
+        if ends and (self._operators or self._unknown):
+            message += f"; {_part(ends)}"
+        wanted = (inputs[argument.index] for argument in _arguments(self._unknown))
+        raise ImportProblem(message, wanted) from self._cause
+
+
+def _part(ends: Sequence[str]) -> str:
+    """How to build the part of a model that ends with some values."""
+    if len(ends) > SHOWN:
+        return f"--outputs NAME,... builds a part of the model: {len(ends)} values lie before what was refused"
+    return f"what comes before that can be built: --outputs {','.join(ends)}"
 
 
 def _unsupported(name: str, nodes: list[str]) -> str:

@@ -37,15 +37,20 @@ def refused(node: onnx.NodeProto, inputs: Sequence[Known]) -> Refused:
 class Scope:
     """The values of one graph by name. A branch of an `If` sees those of the graph around it too."""
 
-    nodes: Iterable[onnx.NodeProto]
+    nodes: Sequence[onnx.NodeProto]
     opsets: Mapping[str, int]
     initializers: Initializers
-    used: frozenset[str]
-    """Every name that some node reads or that is an output: other results need not be computed."""
+    outputs: Sequence[str]
     attributes: Mapping[str, onnx.AttributeProto] | None = None
     """In a function's body, what the call gives its attributes."""
     outer: Scope | None = None
     values: dict[str, Known] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.live = live_nodes(self.nodes, self.outputs)
+        """The nodes that some output needs: others may be whatever they are."""
+        self.used = names_read(self.live, self.outputs)
+        """Every name that one of those reads or that is an output: other results need not be computed."""
 
     def find(self, name: str) -> Known:
         """The value of a name. Raises ValueError where there is none."""
@@ -79,6 +84,21 @@ class Scope:
                 copy.CopyFrom(given)
                 copy.name = attribute.name
         return result
+
+
+def live_nodes(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
+    """The nodes that the outputs depend on, in their order. Of a name that is defined twice, both are its makers."""
+    makers: dict[str, list[int]] = {}
+    for index, node in enumerate(nodes):
+        for name in node.output:
+            makers.setdefault(name, []).append(index)
+    pending, live = list(outputs), set[int]()
+    while pending:
+        for index in makers.pop(pending.pop(), ()):
+            if index not in live:
+                live.add(index)
+                pending += filter(None, names_read([nodes[index]], ()))
+    return [nodes[index] for index in sorted(live)]
 
 
 def names_read(nodes: Iterable[onnx.NodeProto], outputs: Iterable[str]) -> frozenset[str]:

@@ -21,7 +21,7 @@ from convc.frontends.onnx.problem import ImportProblem, node_name, operator_name
 from convc.frontends.onnx.refusals import Refusals
 from convc.frontends.onnx.registry import find_converter, static_shape
 from convc.frontends.onnx.schemas import has_function_body
-from convc.frontends.onnx.scope import Refused
+from convc.frontends.onnx.scope import Refused, live_nodes
 from convc.ir.dialect import CompilerContext
 from convc.ir.macs import macs
 
@@ -192,7 +192,8 @@ def _unsupported(model: onnx.ModelProto) -> str:
     """The operators that cannot be imported whatever the shapes, in a message; empty if there are none."""
     refusals, versions = Refusals(), opsets(model)
     functions = {(function.domain, function.name, function.overload) for function in model.functions}
-    for node in reversed(list(nested(model.graph.node))):
+    live = live_nodes(model.graph.node, (output.name for output in model.graph.output))
+    for node in reversed(list(nested(live))):
         supported = (
             called(node) in functions
             or node.op_type in ("Constant", "If", "Shape", "Size")

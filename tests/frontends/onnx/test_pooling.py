@@ -50,6 +50,31 @@ def test_dilated_pool(agrees, op_type):
     agrees(op_type, [(1, 2, 9, 8)], opset=19, kernel_shape=[3, 2], dilations=[2, 3], pads=[1, 1, 1, 1])
 
 
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize(
+    ("size", "strides", "dilations"), [(7, [1, 1], [2, 1]), (8, [2, 2], [2, 2]), (9, [3, 2], [2, 3])]
+)
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool", "LpPool"])
+def test_same_padding_of_dilated_pools_is_as_without_dilation(agrees, op_type, mode, size, strides, dilations):
+    """In onnxruntime, though the standard counts it."""
+    options = {"kernel_shape": [2, 3], "strides": strides, "dilations": dilations, "auto_pad": mode}
+    agrees(op_type, [(1, 2, size, size + 1)], opset=19, **options)
+
+
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize(("op_type", "dilation"), [("MaxPool", 2), ("AveragePool", 1), ("LpPool", 1)])
+def test_same_padding_with_strides_past_the_kernel_leaves_edges_out(agrees, op_type, dilation, mode):
+    options = {"kernel_shape": [1, 2], "strides": [3, 4], "dilations": [dilation, 1], "auto_pad": mode}
+    agrees(op_type, [(1, 2, 6, 8)], opset=19, **options)
+
+
+def test_maxima_with_strides_past_the_kernel_begin_where_the_image_does(agrees, live):
+    """onnxruntime has none; these are TensorFlow's."""
+    x = np.arange(6, dtype=np.float32).reshape(1, 1, 6)
+    options = {"kernel_shape": [1], "strides": [3], "auto_pad": "SAME_UPPER"}
+    agrees("MaxPool", [live(x)], opset=12, expected=[x[..., ::3]], **options)
+
+
 @pytest.mark.parametrize("p", [1, 2, 3])
 def test_lp_pool(agrees, p):
     agrees("LpPool", [(1, 2, 6, 7)], opset=11, p=p, **PADDED)

@@ -1,8 +1,11 @@
 """What convc cannot take: one line that names the node, what was expected, and what was found."""
 
 import numpy as np
+import onnx
 import pytest
 from onnx import AttributeProto, helper
+
+from convc.frontends.onnx.cutting import cut
 
 IMAGE = (1, 4, 6, 6)
 
@@ -22,7 +25,7 @@ def test_unsupported_operators_are_named_all_at_once(refusal, model_of):
         node("GRU", "x", "w", "r", outputs=["again", ""], name=""),
     ]
     inputs = {"x": (1, 4, 6), "w": (1, 9, 6), "r": (1, 9, 3)}
-    assert refusal(model_of(nodes, inputs, ["y"], domains={"org.example": 1})) == (
+    assert refusal(model_of(nodes, inputs, ["y", "where", "again"], domains={"org.example": 1})) == (
         "unsupported operators: GRU (2 nodes: memory, again: recurrent networks are out of scope); "
         "NonZero (node there: the shape of its result follows from computed values, and shapes are static); "
         "DFT (node dft); "
@@ -70,9 +73,89 @@ def test_refusals_of_several_nodes_are_one_message(refusal, model_of):
 
 def test_many_refusals_are_counted(refusal, model_of):
     nodes = [node("Softmax", "x", outputs=[f"y{i}"], name=f"n{i}", axis=9) for i in range(12)]
-    message = refusal(model_of(nodes, {"x": IMAGE}, ["y0"]))
+    message = refusal(model_of(nodes, {"x": IMAGE}, [f"y{i}" for i in range(12)]))
     assert message.startswith("node 'n0' (Softmax): axis 9 is outside [-4, 4); node 'n1'")
     assert message.endswith("node 'n7' (Softmax): axis 9 is outside [-4, 4); and 4 more")
+
+
+def test_what_no_output_needs_is_left_out(imported, model_of):
+    """Whatever it is: an unsupported operator, a node with a mistake, one that reads what is nowhere defined."""
+    nodes = [
+        node("Relu", "x", outputs=["h"]),
+        node("NonZero", "h", outputs=["where"]),
+        node("Cast", "where", outputs=["found"], to=1),
+        node("Softmax", "h", outputs=["odds"], axis=9),
+        node("Add", "h", "nothing", outputs=["sum"]),
+        node("Neg", "h"),
+    ]
+    image = np.float32([[-1, 2]])
+    assert imported(model_of(nodes, {"x": (1, 2)}, ["y"]), {"x": image})["y"].tolist() == [[0, -2]]
+
+
+def test_what_a_branch_alone_reads_is_needed(imported, model_of):
+    inner = helper.make_graph([node("Neg", "h", outputs=["z"])], "then", [], [onnx.ValueInfoProto(name="z")])
+    nodes = [
+        node("Relu", "x", outputs=["h"]),
+        node("If", "yes", outputs=["y"], then_branch=inner, else_branch=inner),
+    ]
+    model = model_of(nodes, {"x": (1, 2)}, ["y"], weights={"yes": np.array(True)})
+    assert imported(model, {"x": np.float32([[-1, 2]])})["y"].tolist() == [[0, -2]]
+
+
+def test_the_values_before_what_was_refused_are_named(refusal, imported, model_of):
+    """A detector: the part before its selection of boxes is what such a message leads to."""
+    nodes = [
+        node("Relu", "x", outputs=["features"]),
+        node("Neg", "features", outputs=["boxes"]),
+        node("Softmax", "features", outputs=["scores"]),
+        node("NonMaxSuppression", "boxes", "scores", outputs=["chosen"], name="nms"),
+        node("GatherND", "features", "chosen", outputs=["gathered"]),
+        node("Exp", "features", outputs=["mask"]),
+        node("Abs", "mask", outputs=["unused"]),
+    ]
+    inputs = {"x": (1, 3, 4)}
+    message = refusal(model_of(nodes, inputs, ["gathered", "mask"]))
+    assert message == (
+        "unsupported operators: NonMaxSuppression (node nms: the shape of its result follows from computed values, and "
+        "shapes are static); what comes before that can be built: --outputs features,boxes,scores,mask"
+    )
+    part = cut(model_of(nodes, inputs, ["gathered", "mask"]), message.rpartition(" ")[2].split(","), None)
+    assert list(imported(part, {"x": np.ones((1, 3, 4), np.float32)})) == ["features", "boxes", "scores", "mask"]
+
+
+def test_many_values_before_what_was_refused_give_way_to_the_few_that_they_are_made_from(refusal, model_of):
+    """As where each class of a detector is selected on its own: its heads are named, not the trunk before them."""
+    classes = range(12)
+    nodes = [
+        node("Relu", "x", outputs=["trunk"]),
+        *[node("MatMul", "trunk", f"w{i}", outputs=[f"head{i}"]) for i in range(2)],
+        node("Concat", "head0", "head1", outputs=["logits"], axis=1),
+        node("Softmax", "logits", outputs=["scores"]),
+        node("Sigmoid", "trunk", outputs=["boxes"]),
+        node("Split", "scores", outputs=[f"class{i}" for i in classes], axis=1, num_outputs=12),
+        *[node("Greater", f"class{i}", "least", outputs=[f"found{i}"]) for i in classes],
+        *[node("NonZero", f"found{i}", outputs=[f"where{i}"]) for i in classes],
+        *[node("Gather", f"class{i}", f"where{i}", outputs=[f"chosen{i}"]) for i in classes],
+        node("GatherND", "boxes", "where0", outputs=["corners"]),
+        node("Concat", "corners", *(f"chosen{i}" for i in classes), axis=1),
+    ]
+    weights = {f"w{i}": np.ones((4, 6), np.float32) for i in range(2)} | {"least": np.float32(0.5)}
+    message = refusal(model_of(nodes, {"x": (3, 4)}, ["y", "trunk"], weights=weights))
+    assert message.endswith("; what comes before that can be built: --outputs trunk,scores,boxes")
+
+
+def test_values_before_what_was_refused_that_nothing_sums_up_are_counted(refusal, model_of):
+    nodes = [
+        *[node("Relu", f"x{i}", outputs=[f"a{i}"]) for i in range(12)],
+        node("Mystery", *(f"a{i}" for i in range(12)), domain="org.example"),
+    ]
+    message = refusal(model_of(nodes, {f"x{i}": (2,) for i in range(12)}, ["y"], domains={"org.example": 1}))
+    assert message.endswith("; --outputs NAME,... builds a part of the model: 12 values lie before what was refused")
+
+
+def test_nothing_is_named_where_the_mistake_is_in_the_model(refusal, model_of):
+    nodes = [node("Relu", "x", outputs=["h"]), node("Softmax", "h", axis=9)]
+    assert refusal(model_of(nodes, {"x": IMAGE}, ["y"])).endswith("axis 9 is outside [-4, 4)")
 
 
 # The order and the names of values
