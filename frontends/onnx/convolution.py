@@ -45,11 +45,18 @@ def window_pads(
         return _explicit_pads(node, len(sizes))
     if mode == "VALID":
         return [0] * (2 * len(sizes))
-    totals = [
+    totals = same_totals(sizes, kernel, strides, dilations)
+    return split_pads([max(total, 0) for total in totals], upper=mode == "SAME_UPPER")
+
+
+def same_totals(
+    sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> list[int]:
+    """What both pads of auto_pad SAME add up to along each axis; negative where a stride goes past the window."""
+    return [
         (-(-size // stride) - 1) * stride + dilation * (k - 1) + 1 - size
         for size, k, stride, dilation in zip(sizes, kernel, strides, dilations)
     ]
-    return _shared(totals, upper=mode == "SAME_UPPER")
 
 
 def _explicit_pads(node: Node, spatial: int) -> list[int]:
@@ -59,11 +66,11 @@ def _explicit_pads(node: Node, spatial: int) -> list[int]:
     return [int(pad) for pad in pads]
 
 
-def _shared(totals: Sequence[int], *, upper: bool) -> list[int]:
-    """Pads that add up to the totals; the odd element goes to the end (upper) or to the beginning."""
-    less = [max(total, 0) // 2 for total in totals]
-    more = [max(total, 0) - half for total, half in zip(totals, less)]
-    return less + more if upper else more + less
+def split_pads(totals: Sequence[int], *, upper: bool) -> list[int]:
+    """Pads that add up to the totals; the odd element goes to the end (upper) or to the beginning. Negative ones are
+    halved towards zero, as C does and with it onnxruntime."""
+    begins = [int((total if upper else total + 1) / 2) for total in totals]
+    return begins + [total - begin for total, begin in zip(totals, begins)]
 
 
 def _kernel(node: Node, shape: Sequence[int], weight: Sequence[int]) -> list[int]:
@@ -124,7 +131,7 @@ def convert_conv_transpose(node: Node) -> SSAValue:
     elif mode.startswith("SAME"):
         wanted = [size * stride for size, stride in zip(shape[2:], strides)]
     if wanted:
-        pads = _shared([size - want for size, want in zip(full, wanted)], upper=mode == "SAME_UPPER")
+        pads = split_pads([max(size - want, 0) for size, want in zip(full, wanted)], upper=mode == "SAME_UPPER")
     else:
         pads = [0] * (2 * spatial) if mode == "VALID" else _explicit_pads(node, spatial)
     if min(pads) < 0:

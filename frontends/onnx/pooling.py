@@ -8,7 +8,7 @@ from typing import Any
 
 from xdsl.ir import SSAValue
 
-from convc.frontends.onnx.convolution import auto_pad, cropped, window_pads, window_steps
+from convc.frontends.onnx.convolution import auto_pad, cropped, same_totals, split_pads, window_pads, window_steps
 from convc.frontends.onnx.registry import Node, converter
 from convc.ir import shapes
 from convc.ir.attributes import PoolKind, ReduceKind, shape_of
@@ -53,14 +53,10 @@ def _same_pads(node: Node, kernel: Sequence[int], strides: Sequence[int], dilati
     ceil(size / stride) windows, there are fewer); and where the stride goes past the kernel there is less than nothing
     to add, and edges are left out. Maxima, which it then computes with dilation only, else begin where the image does
     (as TensorFlow's), and so do those whose places are wanted."""
-    totals = [
-        (-(-size // stride) - 1) * stride + k - size for size, k, stride in zip(node.shape(0)[2:], kernel, strides)
-    ]
+    totals = same_totals(node.shape(0)[2:], kernel, strides, [1] * len(kernel))
     if node.op_type == "MaxPool" and (max(dilations) == 1 or any(node.wanted[1:])):
         totals = [max(total, 0) for total in totals]
-    upper = auto_pad(node) == "SAME_UPPER"
-    begins = [int((total if upper else total + 1) / 2) for total in totals]  # towards zero, as in C
-    return begins + [total - begin for total, begin in zip(totals, begins)]
+    return split_pads(totals, upper=auto_pad(node) == "SAME_UPPER")
 
 
 def _column_major(node: Node, places: SSAValue) -> SSAValue:

@@ -110,9 +110,8 @@ def _spilt(c: Contraction, target: CpuTarget, high: int, wide: int, vectors: int
         inside *= axis.extent
         if inside * body > _WHOLE:
             return 0
-        apart = c.columns.x // axis.x if axis.x and c.columns.x % axis.x == 0 else 0
-        if 0 < apart < axis.extent:
-            kept = inside // axis.extent * high * (wide - 1) * (axis.extent - apart)
+        if common := _common_taps(c, axis):
+            kept = inside // axis.extent * high * (wide - 1) * common
             return max(0, kept - free) * (c.steps // inside)
     return 0
 
@@ -171,4 +170,12 @@ def _overlaps(c: Contraction) -> bool:
     """Whether neighbouring points share inputs along the innermost reduction axis, as in a plain first layer. LLVM
     would keep those of unrolled steps in registers, and have none left for the sums."""
     inner = next((axis for axis in reversed(c.reduction) if axis.extent > 1), c.reduction[-1])
-    return 0 < c.columns.x < inner.extent * inner.x and c.columns.x % inner.x == 0
+    return _common_taps(c, inner) > 0
+
+
+def _common_taps(c: Contraction, axis: Axis) -> int:
+    """For how many steps of a reduction axis a point reads what its neighbour along the columns reads at others."""
+    if not axis.x or c.columns.x % axis.x:
+        return 0
+    apart = c.columns.x // axis.x
+    return max(axis.extent - apart, 0) if apart else 0
