@@ -52,12 +52,13 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
         reshaped = f"sum-taps{{{block}}},pair-groups{{{block}}},"
         costs = f'target="{target.name}"{choices}'
         algorithms = f"fuse-prologues,choose-algorithms{{{costs}}}"
+        nested = f',fuse-depthwise{{target="{target.name}"}}'
     else:
-        reshaped, costs = "", "weights=chunks"
+        reshaped, costs, nested = "", "weights=chunks", ""
         algorithms = f'choose-gpu-algorithms{{target="{target.name}"}}'
     simplify = "canonicalise,recognise-activations,fold-pads,trim-taps,fold-batch-norm,fold-conv-scale,canonicalise"
     fuse = f"fuse{{{block}}}" if level >= 2 else "fuse{mode=single}"
-    layouts = f"assign-layouts{{{block} {costs}}},{algorithms},prepack-weights,outline-relayouts,find-views"
+    layouts = f"assign-layouts{{{block} {costs}}},{algorithms},prepack-weights,outline-relayouts,find-views{nested}"
     choices = choices if level >= 3 else " template=generic"
     return [
         *([("simplify", simplify)] if level >= 1 else []),

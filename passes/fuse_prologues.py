@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.ir import Block, SSAValue
 from xdsl.passes import ModulePass
 
 from convc.ir.attributes import layout_of, shape_of
 from convc.ir.elementwise import ElementwiseOp
-from convc.ir.kernel import KernelOp, YieldOp
+from convc.ir.kernel import KernelOp
 from convc.ir.windows import ConvOp
-from convc.passes.rewriting import main_block, parent_of, users
+from convc.passes.rewriting import absorb, add_clones, main_block, users
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FusePrologues(ModulePass):
             if not isinstance(kernel, KernelOp):
                 continue
             if (value := prologue(kernel)) is not None and layout_of(value) is not None:
-                _join(kernel, value)
+                absorb(kernel, value, _inlined)
 
 
 def prologue(kernel: KernelOp) -> SSAValue | None:
@@ -53,28 +53,10 @@ def prologue(kernel: KernelOp) -> SSAValue | None:
     return value if alike and producer.ops else None
 
 
-def _join(kernel: KernelOp, value: SSAValue) -> None:
-    """Put the kernel that computes a value into one that reads it."""
-    producer = value.owner
-    assert isinstance(producer, KernelOp)
-    operands = list(dict.fromkeys([*producer.inputs, *(each for each in kernel.inputs if each is not value)]))
-    block = Block(arg_types=[each.type for each in operands])
-    outside: dict[SSAValue, SSAValue] = dict(zip(operands, block.args, strict=True))
-    mapping: dict[SSAValue, SSAValue] = {}
-    for inner in (producer, kernel):
-        for argument, operand in zip(inner.block.args, inner.inputs, strict=True):
-            mapping[argument] = outside[operand]
-        for op in inner.block.ops:
-            if inner is producer and isinstance(op, YieldOp):
-                outside[value] = mapping[op.values[0]]
-                continue
-            clone = op.clone(mapping)
-            block.add_op(clone)
-            mapping.update(zip(op.results, clone.results, strict=True))
-    joined = KernelOp(operands, Region(block), [each.type for each in kernel.outputs])
-    parent_of(kernel).insert_op_before(joined, kernel)
-    for old, new in zip(kernel.outputs, joined.outputs, strict=True):
-        new.name_hint = old.name_hint
-        old.replace_all_uses_with(new)
-    parent_of(kernel).erase_op(kernel)
-    parent_of(producer).erase_op(producer)
+def _inlined(producer: KernelOp, block: Block, arguments: dict[SSAValue, SSAValue]) -> SSAValue:
+    """For `absorb`: the producer's operations beside those of its reader."""
+    copies = add_clones(producer, block, arguments)
+    last = block.last_op
+    assert last is not None
+    block.erase_op(last)
+    return copies[producer.yielded[0]]

@@ -22,6 +22,7 @@ PASSES: Mapping[str, Callable[[], type[ModulePass]]] = {
     "fold-conv-scale": _lazy("passes.fold_conv_scale", "FoldConvScale"),
     "fold-pads": _lazy("passes.fold_pads", "FoldPads"),
     "fuse": _lazy("passes.fuse", "Fuse"),
+    "fuse-depthwise": _lazy("targets.fuse_depthwise", "FuseDepthwise"),
     "fuse-prologues": _lazy("passes.fuse_prologues", "FusePrologues"),
     "narrow": _lazy("passes.narrow", "Narrow"),
     "outline-relayouts": _lazy("passes.outline_relayouts", "OutlineRelayouts"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
@@ -69,6 +69,40 @@ def outline(ops: Sequence[Operation], outputs: Sequence[SSAValue], before: Opera
     for op in reversed(ops):
         parent.erase_op(op)
     return kernel
+
+
+def absorb(
+    kernel: KernelOp, value: SSAValue, compute: Callable[[KernelOp, Block, dict[SSAValue, SSAValue]], SSAValue]
+) -> KernelOp:
+    """Replace a kernel and the one that computes `value`, for it alone, by a single one. `compute` adds to its block
+    what the latter does, given the arguments for the operands of both, and returns what stands for the value."""
+    producer = value.owner
+    assert isinstance(producer, KernelOp)
+    operands = list(dict.fromkeys([*producer.inputs, *(each for each in kernel.inputs if each is not value)]))
+    block = Block(arg_types=[each.type for each in operands])
+    arguments: dict[SSAValue, SSAValue] = dict(zip(operands, block.args, strict=True))
+    arguments[value] = compute(producer, block, arguments)
+    add_clones(kernel, block, arguments)
+    joined = KernelOp(operands, Region(block), [each.type for each in kernel.outputs])
+    parent_of(kernel).insert_op_before(joined, kernel)
+    for old, new in zip(kernel.outputs, joined.outputs, strict=True):
+        new.name_hint = old.name_hint
+        old.replace_all_uses_with(new)
+    parent_of(kernel).erase_op(kernel)
+    parent_of(producer).erase_op(producer)
+    return joined
+
+
+def add_clones(kernel: KernelOp, block: Block, arguments: Mapping[SSAValue, SSAValue]) -> dict[SSAValue, SSAValue]:
+    """Add copies of a kernel's operations to a block, given what stands for its operands there. What stands for each
+    value of its region."""
+    mapping = {argument: arguments[operand] for argument, operand in zip(kernel.block.args, kernel.inputs, strict=True)}
+    copies: dict[SSAValue, SSAValue] = dict(mapping)
+    for op in kernel.block.ops:
+        clone = op.clone(copies)
+        block.add_op(clone)
+        copies.update(zip(op.results, clone.results, strict=True))
+    return copies
 
 
 def detached(kernel: KernelOp) -> KernelOp:

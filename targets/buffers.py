@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tvm.script.ir_builder.tirx as T
@@ -30,18 +30,35 @@ def build(body: Callable[[], None]) -> tirx.PrimFunc:
     return tirx.transform.ConvertSSA()(ir.IRModule({"main": builder.get()}))["main"]
 
 
-class BufferEmitter(Emitter):
-    """An emitter over the function's parameters. `outputs` are the buffers of the kernel's results."""
+Put = Callable[[Index, Any], None]
+"""Writes an element of a kernel's result, given its place in the physical shape."""
 
-    def __init__(self, kernel: KernelOp) -> None:
+
+class BufferEmitter(Emitter):
+    """An emitter over the function's parameters. `outputs` are the buffers of the kernel's results.
+
+    One for a kernel within a kernel reads given `operands` instead, and writes its result by `put`.
+    """
+
+    def __init__(self, kernel: KernelOp, operands: Sequence[Any] | None = None, put: Put | None = None) -> None:
         super().__init__(kernel)
         self.buffers: dict[SSAValue, Any] = {}
+        self.outputs: list[Any] = []
         for i, argument in enumerate(kernel.block.args):
-            buffer = T.arg(f"arg{i}", T.buffer(physical_shape(argument), dtype_of(argument)))
+            if operands is None:
+                buffer = T.arg(f"arg{i}", T.buffer(physical_shape(argument), dtype_of(argument)))
+            else:
+                buffer = operands[i]
             self.bind_buffer(argument, buffer)
-        self.outputs = [
-            T.arg(f"y{i}", T.buffer(physical_shape(value), dtype_of(value))) for i, value in enumerate(kernel.yielded)
-        ]
+        if put is None:
+            self.outputs = [
+                T.arg(f"y{i}", T.buffer(physical_shape(value), dtype_of(value)))
+                for i, value in enumerate(kernel.yielded)
+            ]
+        self.put = put or self._put
+
+    def _put(self, place: Index, value: Any) -> None:
+        T.buffer_store(self.outputs[0], value, list(place))
 
     def bind_buffer(self, value: SSAValue, buffer: Any) -> None:
         """Say that a buffer holds a value, in the physical shape of the value's layout."""
@@ -63,14 +80,14 @@ class BufferEmitter(Emitter):
     def store(self, index: Callable[[Any], Index], lanes: int) -> None:
         """Write `lanes` elements of the kernel's result: those at the logical indices that `index` gives, the
         anchor's channel axis moving with the lane."""
-        value, buffer = self.kernel.yielded[0], self.outputs[0]
+        value = self.kernel.yielded[0]
         layout, shape = layout_of(value), shape_of(value)
 
         def write(lane: Any) -> None:
             at = index(lane)
             place = layout.physical_index(at) if layout else at
             place = [self.simplify(i) for i in place]
-            T.buffer_store(buffer, self.stored(value, lambda i: self.read(value, i), place), place)
+            self.put(place, self.stored(value, lambda i: self.read(value, i), place))
 
         if layout is not None:
             self.vector(lanes, write)
@@ -104,4 +121,4 @@ class BufferEmitter(Emitter):
             self.bind_axes([lane], [lanes])
             self.bind_element(anchor.results[0], lambda _: element(lane))
             place = [self.simplify(i) for i in index(lane)]
-            T.buffer_store(self.outputs[0], self.read(value, place), place)
+            self.put(place, self.read(value, place))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from tvm import s_tir, tirx
@@ -34,11 +35,22 @@ def written(kernel: KernelOp, templates: Sequence[Template[Any]], target: AnyTar
 def tensors(kernel: KernelOp) -> tuple[s_tir.Schedule, list[Any]]:
     """A kernel's tensors, unscheduled, and their blocks in order."""
     emitter = Emitter(kernel)
+    if (inner := kernel.inner) is not None:
+        _bind_inner(emitter, inner)
     if kernel.anchor is not None:
         bind_anchor(emitter, kernel.anchor)
     function = emitter.prim_func([emitter.compute(value, f"y{i}") for i, value in enumerate(kernel.yielded)])
     schedule = s_tir.Schedule(function)
     return schedule, list(schedule.get_child_blocks(schedule.get_sblock("root")))
+
+
+def _bind_inner(emitter: Emitter, inner: KernelOp) -> None:
+    """Compute a kernel within the emitter's, all of its result at once."""
+    for argument, operand in zip(inner.block.args, inner.inputs, strict=True):
+        emitter.bind_element(argument, partial(emitter.read, operand))
+    if inner.anchor is not None:
+        bind_anchor(emitter, inner.anchor)
+    emitter.bind(inner.outputs[0], emitter.compute(inner.yielded[0], "inner"))
 
 
 def spatial_and_reduction(schedule: s_tir.Schedule, block: Any) -> tuple[list[Any], list[Any]]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
     from xdsl.ir import Operation, SSAValue
 
+    from convc.ir.kernel import KernelOp
+
 
 def check_drawing(path: Path) -> None:
     """Raises UsageError where no drawing can be made, before anything takes time."""
@@ -99,8 +101,11 @@ def _label(op: Operation) -> str:
     return "\n".join([template, *(f"{count} {name}" if count > 1 else name for name, count in parts.items())])
 
 
-def _parts(kernel: Any) -> Iterator[str]:
-    return (_verb(op) for op in kernel.ops)
+def _parts(kernel: KernelOp) -> Iterator[str]:
+    from convc.ir.kernel import KernelOp
+
+    for op in kernel.ops:
+        yield from _parts(op) if isinstance(op, KernelOp) else [_verb(op)]
 
 
 def _verb(op: Operation) -> str:

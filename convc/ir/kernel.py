@@ -1,7 +1,8 @@
 """`convc.kernel`: a region that becomes exactly one PrimFunc.
 
 Fusion is outlining: an anchor (a convolution, pool, product, reduction ...) and what is computed before and after
-it move into one region. Everything outside is a value that lives in memory; everything inside is in registers.
+it move into one region. Everything outside is a value that lives in memory; everything inside is in registers. A
+kernel within a kernel computes, part by part, what its reader wants next: its results live in scratch memory.
 """
 
 from __future__ import annotations
@@ -119,6 +120,11 @@ class KernelOp(IRDLOperation):
     def anchor(self) -> Operation | None:
         """The reducing operation, or None for an injective kernel."""
         return next((op for op in self.ops if isinstance(op, ANCHORS)), None)
+
+    @property
+    def inner(self) -> KernelOp | None:
+        """The kernel within this one, if there is one."""
+        return next((op for op in self.ops if isinstance(op, KernelOp)), None)
 
     def verify_(self) -> None:
         if not isinstance(self.block.last_op, YieldOp):

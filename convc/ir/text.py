@@ -48,6 +48,8 @@ def kernel_text(kernel: KernelOp) -> str:
             numbers[result] = f"%{len(numbers)}"
             words.append(text(result.type))
         lines.append(" ".join(words))
+        if isinstance(op, KernelOp):
+            lines += (f"  {line}" for line in kernel_text(op).splitlines())
     return "\n".join(lines)
 
 

@@ -42,6 +42,17 @@ def bound(index: Any) -> Any:
     return index if isinstance(index, int) else T.bind(index)
 
 
+def at_most(limit: int, total: Any, begin: Any) -> Any:
+    """How many to take at once, at most `limit`, from `begin` on, a multiple of that, of so many: a number, if it is
+    the same each time."""
+    return limit if isinstance(total, int) and total % limit == 0 else T.bind(T.min(limit, total - begin))
+
+
+def ceil_div(count: Any, size: int) -> Any:
+    """A number or an index that is not negative, divided and rounded up."""
+    return -(-count // size) if isinstance(count, int) else (count + (size - 1)) // size
+
+
 def even_tile(extent: int, limit: int) -> int:
     """The largest tile within the limit that splits an extent into nearly equal tiles: 17 by 7 gives 6, 6, 5."""
     return -(-extent // -(-extent // max(1, limit)))

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from math import gcd, prod
-from typing import Any
+from typing import Any, Literal
 
 import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
 from convc.targets.cpu.axes import Axis, in_parts, is_long
 from convc.targets.cpu.contraction import Contraction, Tiling
-from convc.targets.cpu.loops import bound, loop, split
+from convc.targets.cpu.loops import at_most, bound, ceil_div, loop, split
 from convc.targets.target import CpuTarget
 
 AHEAD = 512
@@ -40,6 +40,9 @@ MANY_TILES = 16
 Store = Callable[[Any, Sequence[Any], int, Callable[[Any], Any], int], None]
 """Writes one vector of results: output block, point (an index along `points`), first lane, the sum at a lane counted
 from there, and how many lanes."""
+
+BeforeTile = Callable[[Any, Any, Any, int], None]
+"""Goes before a register tile: its first output block, its row, its first column, how many columns."""
 
 Prepare = Callable[[Sequence[Any], Any], tuple[Any, Any]]
 """For a task's outer index and first row: the buffer that holds its inputs, and where in it the first row begins."""
@@ -74,6 +77,41 @@ def emit(
     _Nest(c, tiling, prepare, w, store, lanes, roll, parallel, ahead=ahead, streams=streams(c, target)).emit()
 
 
+def emit_part(
+    c: Contraction,
+    tiling: Tiling,
+    x: Any,
+    w: Any,
+    store: Store,
+    target: CpuTarget,
+    *,
+    outer: Sequence[Any],
+    block: Any,
+    begin: Any,
+    count: Any,
+    roll: bool = False,
+    before: BeforeTile | None = None,
+) -> None:
+    """Write the loops over `count` rows (columns, where there is one row) from `begin` on, for the outputs of one tile
+    from `block` on: what a task does in part. Tiles are of one row, and a single row has at least a tile's columns."""
+    assert tiling.height == 1
+    lanes = gcd(c.block, target.lanes(c.dtype))
+    nest = _Nest(c, replace(tiling, depth=0), in_memory(x, c), w, store, lanes, roll, parallel=False, before=before)
+    nest.w_at = c.w_base
+    x, base = nest.prepare(outer, begin)
+    if c.rows.extent > 1:
+        nest._rows(x, base, block, outer, begin, count)
+    else:
+        nest._single_row(x, base, block, outer, begin, count)
+
+
+def ask_for(buffer: Any, at: Any, *, cache: Literal[1, 2] = 1, write: bool = False) -> None:
+    """Prefetch an element of a flat buffer into the first or the second cache, to be read or written."""
+    everywhere, data = 4 - cache, 1
+    hints = (tirx.const(hint, "int32") for hint in (int(write), everywhere, data))
+    T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(buffer[at]), *hints))
+
+
 def streams(c: Contraction, target: CpuTarget) -> bool:
     """Whether the weights come from beyond the second cache, in the order in which they are used."""
     around = prod(axis.extent for axis in c.outer if axis.w) * c.groups
@@ -81,7 +119,8 @@ def streams(c: Contraction, target: CpuTarget) -> bool:
     return around * size > target.l2_bytes / 2 and c.block_stride == c.steps * c.block
 
 
-def _element(buffer: Any, begin: Any, lane: Any) -> Any:
+def element(buffer: Any, begin: Any, lane: Any) -> Any:
+    """A lane of a sum in a flat buffer, where the vector begins there."""
     return buffer[begin + lane]
 
 
@@ -98,6 +137,7 @@ class _Nest:
     w_at: Any = 0
     ahead: int = 0
     streams: bool = False
+    before: BeforeTile | None = None
     earlier: Any = None  # the sums of the passes before, for each tile of the band
     done: Any = 0  # passes
 
@@ -111,7 +151,7 @@ class _Nest:
         with loop(prod(extents), work) as task:
             *outer, band, group, share = map(bound, split(task, extents))
             begin = bound(band * t.band)
-            count = t.band if banded % t.band == 0 else T.bind(T.min(t.band, banded - begin))
+            count = at_most(t.band, banded, begin)
             x, base = self.prepare(outer, begin)
             base = base + group * c.group_stride
             self.w_at = c.w_base + sum((i * axis.w for i, axis in zip(outer, c.outer)), 0)
@@ -171,9 +211,9 @@ class _Nest:
     def _single_row(self, x: Any, base: Any, block: Any, outer: Sequence[Any], begin: Any, count: Any) -> None:
         """All tiles of `count` columns from `begin` on. The last of a row overlaps the one before."""
         width, extent = self.tiling.width, self.c.columns.extent
-        with T.serial(0, -(-count // width) if isinstance(count, int) else (count + (width - 1)) // width) as j:
+        with T.serial(0, ceil_div(count, width)) as j:
             start = begin + j * width
-            start = bound(T.min(start, extent - width) if extent % width else start)
+            start = bound(T.min(start, begin + count - width) if extent % width else start)
             self._tile(x, base + start * self.c.columns.x, block, outer, (0, start), 1, width, j)
 
     def _tile(
@@ -193,6 +233,8 @@ class _Nest:
         size = blocks * c.block
         # 64 bits: LLVM may then add constants to an address that it would have to add before extending 32.
         base, block = T.bind(T.cast(base, "int64")), T.bind(T.cast(block, "int64"))
+        if self.before:
+            self.before(block, row, column, width)
         points = list(product(range(height), range(width)))
         places = [(i, at) for i in range(len(points)) for at in range(0, size, lanes)]
         # One buffer a point: TVM puts only buffers below 1 KiB on the stack, from where LLVM takes them into registers.
@@ -251,7 +293,7 @@ class _Nest:
         if not self.roll:
             for i, at in places:
                 r, s = points[i]
-                self._store(block, at, outer, row + r, column + s, partial(_element, sums[i], at))
+                self._store(block, at, outer, row + r, column + s, partial(element, sums[i], at))
             return
         tile = T.alloc_buffer([len(points) * size], c.dtype)
         for i, at in places:
@@ -259,7 +301,7 @@ class _Nest:
         with T.serial(0, len(points)) as i:
             for at in range(0, size, lanes):
                 r, s = (i // width, i % width) if height > 1 else (0, i)
-                self._store(block, at, outer, row + r, column + s, partial(_element, tile, i * size + at))
+                self._store(block, at, outer, row + r, column + s, partial(element, tile, i * size + at))
 
     def _reading(self, row: Any, column: Any, height: int, width: int) -> tuple[list[Axis], Any, Any]:
         """The reduction of a tile: its axes, without taps that read zeros; where in x and in w it begins."""
@@ -288,7 +330,7 @@ class _Nest:
             return
         for at in range(0, self.tiling.blocks * self.c.block, self.lanes):
             ahead = (block + at // self.c.block) * self.c.block_stride + w_at + at % self.c.block + self.ahead
-            self._ask_for(ahead, everywhere=3)
+            ask_for(self.w, ahead)
 
     def _prefetch_next(self, block: Any, w_at: Any, number: Any) -> None:
         """Ask for the weights of the next output blocks, an equal part in each of the tiles that use these. Else the
@@ -301,13 +343,7 @@ class _Nest:
         size = t.blocks * c.block_stride
         begin = block * c.block_stride + self.w_at + size + number * (size // parts)
         for at in range(0, -(-t.blocks * c.block // parts), self.lanes):
-            self._ask_for(begin + w_at * t.blocks // parts + at, everywhere=2)
-
-    def _ask_for(self, at: Any, everywhere: int) -> None:
-        """Prefetch a vector of weights into the caches from the first (3) or the second (2) on."""
-        for_read, data = 0, 1
-        hints = (tirx.const(hint, "int32") for hint in (for_read, everywhere, data))
-        T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(self.w[at]), *hints))
+            ask_for(self.w, begin + w_at * t.blocks // parts + at, cache=2)
 
     def _store(
         self, block: Any, at: int, outer: Sequence[Any], row: Any, column: Any, total: Callable[[Any], Any]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convc.targets.cpu.conv_depthwise import ConvDepthwise
+from convc.targets.cpu.depthwise import Depthwise
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.injective import Injective
@@ -19,6 +21,8 @@ from convc.targets.target import CpuTarget
 from convc.targets.template import Template
 
 TEMPLATES: Sequence[Template[CpuTarget]] = (
+    ConvDepthwise(),
+    Depthwise(),
     BlockedWindow(),
     DirectConv(),
     Winograd(),

@@ -6,9 +6,10 @@ larger aarch64 ones. What matters is the order of the tilings, and that the firs
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import ceil, prod
+from typing import TypeAlias
 
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.contraction import Contraction, Tiling
@@ -30,16 +31,27 @@ _WHOLE = 300  # instructions: LLVM leaves no loop of a window whose body, all ta
 _SPILT = 2  # cycles of an element on the stack: stored once, loaded once
 
 
-def tilings(c: Contraction, x_size: int, w_size: int, target: CpuTarget, count: int = 6) -> list[Tiling]:
+Fits: TypeAlias = Callable[[int, int, int], bool]
+"""Whether a register tile of some height, width and blocks can be used."""
+
+
+def _any(height: int, width: int, blocks: int) -> bool:
+    return True
+
+
+def tilings(
+    c: Contraction, x_size: int, w_size: int, target: CpuTarget, count: int = 6, fits: Fits = _any
+) -> list[Tiling]:
     """Up to `count` tilings, best first; `x_size` and `w_size` are the elements of the operands."""
-    ranked = sorted(_register_tiles(c, target), key=lambda tile: _cycles(c, target, *tile))
+    tiles = (tile for tile in _register_tiles(c, target) if fits(*tile))
+    ranked = sorted(tiles, key=lambda tile: _cycles(c, target, *tile))
     return [_tasks(c, target, x_size, w_size, *tile) for tile in ranked[:count]]
 
 
-def cycles(c: Contraction, target: CpuTarget) -> float:
+def cycles(c: Contraction, target: CpuTarget, fits: Fits = _any) -> float:
     """The time of a contraction in its best register tile, while its operands come from the second cache."""
     around = prod(axis.extent for axis in c.outer) * c.groups
-    return around * min(_cycles(c, target, *tile) for tile in _register_tiles(c, target))
+    return around * min(_cycles(c, target, *tile) for tile in _register_tiles(c, target) if fits(*tile))
 
 
 def flattened(c: Contraction, target: CpuTarget) -> Contraction:

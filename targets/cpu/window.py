@@ -1,4 +1,4 @@
-"""Depthwise convolutions and pools in blocked layouts: windows over each channel by itself.
+"""Pools, and depthwise convolutions of other ranks than two, in blocked layouts: windows over each channel by itself.
 
 The lanes of a vector are the channels of a block. A tile of outputs along the width (and the height, where the width
 is small) stays in registers while the taps of the window, unrolled, pass over it; neighbouring outputs share their
@@ -36,7 +36,7 @@ class BlockedWindow:
 
     def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, ConvOp | PoolOp) or not pointwise_epilogue(kernel):
+        if not isinstance(op, ConvOp | PoolOp) or kernel.inner is not None or not pointwise_epilogue(kernel):
             return False
         block = channel_block(layout_of(op.result))
         if not block or layout_of(op.x) != layout_of(op.result):

@@ -9,6 +9,7 @@ from convc.ir.attributes import PoolKind
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.windows import ConvOp, PoolOp
+from convc.targets.cpu.depthwise import Depthwise
 from convc.targets.cpu.generic import Generic
 from convc.targets.cpu.window import BlockedWindow
 from convc.targets.target import parse_target
@@ -69,6 +70,36 @@ def test_a_depthwise_convolution(case, template, build_kernel, check):
     check(depthwise(build_kernel, case), template)
 
 
+IMAGES = [case for case, (x, *_) in WINDOWS.items() if len(x) == 4]
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_rows_of_a_depthwise_convolution(case, build_kernel, check):
+    kernel = depthwise(build_kernel, case)
+    for config in Depthwise().candidates(kernel, parse_target("cpu")):
+        check(kernel, Depthwise(), config=config)
+        check(kernel, Depthwise(), config={**config, "band": 2})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_of_wide_taps_and_types(dtype, build_kernel, check):
+    x, w = (1, 16, 9, 33), (16, 1, 5, 31)
+    kernel = build_kernel(
+        [(x, dtype, "NCHW16c"), (w, dtype, "OIHW16o")],
+        lambda x, w: ConvOp(x, w, group=16, pads=(2, 15, 2, 15)).result,
+        "NCHW16c",
+    )
+    check(kernel, Depthwise())
+
+
+def test_padding_that_most_tiles_read_is_left_to_windows(build_kernel, check):
+    operands = [((1, 16, 3, 400), "float32", "NCHW16c"), ((16, 1, 3, 3), "float32", "OIHW16o")]
+    attributes = {"group": 16, "dilations": (1, 180), "pads": (1, 180, 1, 180)}
+    kernel = build_kernel(operands, lambda x, w: ConvOp(x, w, **attributes).result, "NCHW16c")
+    assert not Depthwise().applies(kernel, parse_target("cpu"))
+    check(kernel, BlockedWindow())
+
+
 @pytest.mark.parametrize("case", WINDOWS)
 @pytest.mark.parametrize("kind", PoolKind)
 def test_a_pool(case, kind, build_kernel, check):
@@ -124,7 +155,13 @@ def test_residual_and_activation_are_part_of_the_store(case, build_kernel, check
         return ElementwiseOp(Fn.HARD_SWISH, added).result
 
     result = depthwise(build_kernel, case).outputs[0].type.get_shape()
-    check(depthwise(build_kernel, case, epilogue, extra=[result, result]), BlockedWindow())
+    template = Depthwise() if case in IMAGES else BlockedWindow()
+    check(depthwise(build_kernel, case, epilogue, extra=[result, result]), template)
+
+
+@pytest.mark.parametrize("case", ["3x3 stride 2", "5x5", "channels that fill no block", "two columns"])
+def test_a_long_epilogue_is_a_loop_over_the_tile(case, build_kernel, check):
+    check(depthwise(build_kernel, case, lambda y: ElementwiseOp(Fn.SILU, y).result), Depthwise())
 
 
 @pytest.mark.parametrize("case", ["2x2 without overlap", "channels that fill no block"])

@@ -1,0 +1,65 @@
+"""What only a depthwise convolution reads is computed within its kernel, a few rows at a time.
+
+    kernel(kernel(x, v) { conv }, w) { depthwise conv }  =>  kernel(x, v, w) { kernel(x, v) { conv }, depthwise conv }
+
+Legal for a convolution without groups, in blocked layouts, whose result nothing else reads: the outer kernel keeps the
+rows that it reads next in a ring (`targets.cpu.conv_depthwise`). It pays where the map between would leave the caches,
+as in the first blocks of a MobileNet (Sandler et al., CVPR 2018), which expand an image before they filter it: by the
+model, which counts its trip to the last cache and back against tiles that are cut short at the ends of rows. Runs after
+`find-views`: what lies in a join's memory has another reader.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, SSAValue
+from xdsl.passes import ModulePass
+
+from convc.ir.kernel import KernelOp
+from convc.ir.windows import ConvOp
+from convc.passes.rewriting import absorb, main_block, users
+from convc.targets.cpu.conv_depthwise import can_come_first, saved_cycles
+from convc.targets.cpu.depthwise import Depthwise
+from convc.targets.target import CpuTarget, parse_cpu
+
+
+@dataclass(frozen=True)
+class FuseDepthwise(ModulePass):
+    """`target`: a CPU, as `--target` takes it."""
+
+    name = "fuse-depthwise"
+    target: str = "cpu"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        target = parse_cpu(self.target)
+        for kernel in list(main_block(op).ops):
+            if not isinstance(kernel, KernelOp) or (value := producible(kernel, target)) is None:
+                continue
+            first, anchor = value.owner, kernel.anchor
+            assert isinstance(first, KernelOp)
+            assert isinstance(anchor, ConvOp)
+            if saved_cycles(first, anchor, target) > 0:
+                absorb(kernel, value, nested)
+
+
+def producible(kernel: KernelOp, target: CpuTarget) -> SSAValue | None:
+    """What a depthwise convolution's kernel could compute itself, if there is such a value."""
+    op = kernel.anchor
+    if not isinstance(op, ConvOp) or not Depthwise().applies(kernel, target) or not op.x.has_one_use():
+        return None
+    value = kernel.operands[next(i for i, argument in enumerate(kernel.block.args) if argument is op.x)]
+    first = value.owner
+    if not isinstance(first, KernelOp) or len(first.outputs) != 1 or len(users(value)) != 1:
+        return None
+    return value if can_come_first(first, target) else None
+
+
+def nested(producer: KernelOp, block: Block, arguments: dict[SSAValue, SSAValue]) -> SSAValue:
+    """For `absorb`: the producer as a kernel within."""
+    types = [value.type for value in producer.outputs]
+    inner = KernelOp([arguments[each] for each in producer.inputs], producer.body.clone(), types)
+    block.add_op(inner)
+    return inner.outputs[0]
