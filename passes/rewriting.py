@@ -96,8 +96,9 @@ def absorb(
 def add_clones(kernel: KernelOp, block: Block, arguments: Mapping[SSAValue, SSAValue]) -> dict[SSAValue, SSAValue]:
     """Add copies of a kernel's operations to a block, given what stands for its operands there. What stands for each
     value of its region."""
-    mapping = {argument: arguments[operand] for argument, operand in zip(kernel.block.args, kernel.inputs, strict=True)}
-    copies: dict[SSAValue, SSAValue] = dict(mapping)
+    copies: dict[SSAValue, SSAValue] = {
+        argument: arguments[operand] for argument, operand in zip(kernel.block.args, kernel.inputs, strict=True)
+    }
     for op in kernel.block.ops:
         clone = op.clone(copies)
         block.add_op(clone)
