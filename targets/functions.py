@@ -154,6 +154,13 @@ def _min(a: Any, b: Any) -> Any:
     return tirx.Select(tirx.isnan(b), b, tirx.Select(b < a, b, a))
 
 
+def _divide(a: Any, b: Any) -> Any:
+    """TVM refuses to divide by a constant zero: the quotient is a product with the infinity of its sign."""
+    if isinstance(b, tirx.FloatImm) and b.value == 0:
+        return a * _like(b, math.copysign(math.inf, b.value))
+    return a / b
+
+
 def _mod(a: Any, b: Any) -> Any:
     """numpy's: the sign of the divisor."""
     let = Lets()
@@ -328,7 +335,7 @@ _FLOAT: Mapping[Fn, Callable[..., Any]] = {
     Fn.LOG: _by_width(float32.log, _libm("log")),
     Fn.MISH: _by_width(float32.mish, lambda x: x * _libm("tanh")(_softplus_double(x))),
     Fn.NEG: lambda x: -x,
-    Fn.RECIPROCAL: lambda x: _like(x, 1) / x,
+    Fn.RECIPROCAL: lambda x: _divide(_like(x, 1), x),
     Fn.ROUND: tirx.nearbyint,
     Fn.SELU: lambda x, alpha, gamma: _like(x, gamma) * _elu(x, alpha),
     Fn.SHRINK: _shrink,
@@ -343,7 +350,7 @@ _FLOAT: Mapping[Fn, Callable[..., Any]] = {
     Fn.TANH: _tanh,
     Fn.IS_INF: _is_inf,
     Fn.IS_NAN: tirx.isnan,
-    Fn.DIV: lambda a, b: a / b,
+    Fn.DIV: _divide,
     Fn.MAX: _max,
     Fn.MIN: _min,
     Fn.MOD: _mod,

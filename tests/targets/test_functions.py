@@ -224,6 +224,20 @@ def test_division_by_a_known_number(dtype, divisor, build_kernel, run_kernel):
         np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_division_by_a_known_zero_of_either_sign(dtype, build_kernel, run_kernel):
+    x = special(dtype)
+
+    def body(x):
+        zeros = (ConstantOp(zero, tensor(from_numpy(dtype), ())).result for zero in (0.0, -0.0))
+        return tuple(ElementwiseOp(Fn.DIV, x, zero).result for zero in zeros)
+
+    found = run_kernel(build_kernel([(x.shape, dtype)], body), Generic(), [x])
+    with np.errstate(all="ignore"):
+        for zero, actual in zip((0.0, -0.0), found, strict=True):
+            np.testing.assert_array_equal(actual, x / np.array(zero, dtype))
+
+
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
 def test_powers_of_integers(dtype, build_kernel, run_kernel):
     a, b = (each.reshape(-1).astype(dtype) for each in np.meshgrid(np.arange(0, 12), np.arange(0, 6)))
