@@ -64,6 +64,7 @@ class Group:
 
     @property
     def output(self) -> SSAValue:
+        """What the kernel will compute."""
         return self.ops[-1].results[0]
 
     def cheap(self) -> bool:
