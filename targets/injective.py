@@ -19,9 +19,9 @@ from convc.ir.neural import BatchNormOp, LRNOp
 from convc.ir.sampling import GatherOp, GridSampleOp
 from convc.targets.functions import apply, truth
 from convc.targets.indexing import flattened
-from convc.targets.narrow import decode, encode, number
 from convc.targets.resize import read_resize
 from convc.targets.sampling import read_gather, read_grid_sample
+from convc.targets.storage import decode, encode, number
 
 if TYPE_CHECKING:
     from convc.targets.emit import Emitter, Index
