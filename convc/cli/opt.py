@@ -54,7 +54,7 @@ def _read(path: Path, weights: Path | None) -> tuple[ModuleOp, CompilerContext]:
     from xdsl.utils.exceptions import ParseError, VerifyException
 
     from convc.ir.dialect import CompilerContext
-    from convc.ir.text import parse
+    from convc.ir.text import main_function, parse
     from convc.ir.weights import WeightStore
 
     context = CompilerContext()
@@ -65,11 +65,15 @@ def _read(path: Path, weights: Path | None) -> tuple[ModuleOp, CompilerContext]:
         except SafetensorError as error:
             raise UsageError(f"{weights or beside} is no safetensors file: {error}") from None
     try:
-        return parse(path.read_text(), context, str(path)), context
+        module = parse(path.read_text(), context, str(path))
+        main_function(module)
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not text") from None
     except (ParseError, VerifyException) as error:
         raise UsageError(f"{path}: {_where(error)}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
+    return module, context
 
 
 def _where(error: Exception) -> str:

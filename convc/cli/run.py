@@ -66,7 +66,7 @@ def _inputs(executable: Executable, arguments: argparse.Namespace) -> dict[str, 
         if not equals or not file:
             raise UsageError(f"--input: expected NAME=FILE, got '{text}'")
         if name not in signature:
-            raise UsageError(f"--input: no input '{name}'; the inputs are {', '.join(signature)}")
+            raise UsageError(f"--input: no input '{name}'; the inputs are {', '.join(signature) or 'none'}")
         if name in feed:
             raise UsageError(f"--input: '{name}' is given twice")
         feed[name] = read_input(Path(file), *signature[name])
