@@ -9,7 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convc.cli.arguments import UsageError, add_build_options, add_json, add_threads, is_artifact, names, shapes
+from convc.cli.arguments import (
+    UsageError,
+    add_build_options,
+    add_json,
+    add_threads,
+    is_artifact,
+    names,
+    seconds,
+    shapes,
+)
 from convc.cli.show import Progress, print_json, print_table
 
 if TYPE_CHECKING:
@@ -36,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_threads(parser, "threads for every engine, each pinned to so many cores", "1")
     parser.add_argument(
-        "--seconds", type=float, default=10.0, metavar="S", help="about how long to measure (default 10)"
+        "--seconds", type=seconds, default=10.0, metavar="S", help="about how long to measure (default 10)"
     )
     parser.add_argument(
         "--profile",

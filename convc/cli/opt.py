@@ -38,6 +38,8 @@ def execute(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.file is None:
         raise UsageError("expected a FILE.mlir to run the passes on")
+    if arguments.save_weights and not arguments.save_weights.absolute().parent.is_dir():
+        raise UsageError(f"--save-weights: {arguments.save_weights.parent} is no folder")
     module, context = _read(arguments.file, arguments.weights)
     passes = _pipeline(arguments.passes)
     _apply(passes, module, context)
@@ -58,6 +60,8 @@ def _read(path: Path, weights: Path | None) -> tuple[ModuleOp, CompilerContext]:
     from convc.ir.weights import WeightStore
 
     context = CompilerContext()
+    if path.is_dir():
+        raise UsageError(f"expected a FILE.mlir, {path} is a folder")
     beside = path.with_suffix(".safetensors")
     if weights is not None or beside.exists():
         try:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convc.cli.arguments import UsageError, add_json, add_threads
+from convc.cli.arguments import UsageError, add_json, add_threads, natural
 from convc.cli.loading import add_emulate, load_artifact
 from convc.cli.show import print_json, sizes
 
@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a .npy array taken as it is, or an image: resized to the input's height and width, RGB or grey, channels "
         "first or last as the input has them, floats scaled to [0, 1]; may be repeated",
     )
-    parser.add_argument("--random", type=int, metavar="SEED", help="random arrays for the inputs that are not given")
+    parser.add_argument(
+        "--random", type=natural, metavar="SEED", help="random arrays for the inputs that are not given"
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="write each output to DIR/NAME.npy")
     add_threads(parser, "threads to run on", "as built, or all cores")
     add_emulate(parser)

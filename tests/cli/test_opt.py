@@ -50,3 +50,19 @@ def test_options_of_passes(fails, passes, expected):
 def test_a_module_without_main(fails, tmp_path):
     expected = f"{tmp_path / 'module.mlir'}: expected a function @main in the module, found none"
     assert fails("canonicalise", "builtin.module {}") == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["FOLDER", "-p", "fuse"], "expected a FILE.mlir, FOLDER is a folder"),
+        (
+            ["FOLDER/module.mlir", "-p", "fuse", "--save-weights", "FOLDER/none/w.safetensors"],
+            "--save-weights: FOLDER/none is no folder",
+        ),
+    ],
+)
+def test_files(arguments, expected, tmp_path, capsys):
+    (tmp_path / "module.mlir").write_text(MODULE)
+    assert main(["opt", *(each.replace("FOLDER", str(tmp_path)) for each in arguments)]) == 2
+    assert capsys.readouterr().err == f"convc: error: {expected.replace('FOLDER', str(tmp_path))}\n"
