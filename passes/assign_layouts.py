@@ -211,6 +211,7 @@ def connect(ops: Iterable[Operation]) -> None:
                     assert owner.parent is not None
                     owner.parent.insert_op_after(relayout, owner)
                 else:
-                    owner.insert_op_before(relayout, owner.first_op)  # type: ignore[arg-type]
+                    assert owner.first_op is not None  # @main ends with its return
+                    owner.insert_op_before(relayout, owner.first_op)
                 made[key] = relayout.result
             op.operands[position] = made[key]
