@@ -32,7 +32,7 @@ def compile(
     (several mappings build a variant each; where ONNX is not given, a batch that is left open is 1), `constants` the
     values of inputs that are then taken no more, `outputs` names values inside the graph to compute in place of its
     outputs (what only others need is left out), `level` is `-O`, `precision` is `--precision`, `threads` how many to
-    run on (default: all usable cores).
+    run on (default: all usable cores), by whose measurements kernels are chosen.
 
     Raises what `convc build` reports: ImportProblem, TargetError, ToolchainError, OSError. Not verified: see
     `convc.verify`. The artifact lives in a temporary folder until it is saved.
@@ -45,7 +45,7 @@ def compile(
     sets = source.shapes([shapes] if isinstance(shapes, Mapping) else list(shapes) or [{}])
     folder = tempfile.TemporaryDirectory(prefix="convc.")
     path = Path(folder.name) / "model.convc"
-    Build(parse_target(target), level, precision).run(source.model, path, sets, constants)
+    Build(parse_target(target), level, precision, threads).run(source.model, path, sets, constants)
     executable = load(path, threads)
     executable._owned = folder
     return executable

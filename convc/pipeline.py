@@ -133,6 +133,7 @@ class Build:
         library = Library(self.target)
         with self._phase("lower"):
             programs = [lower(module, context.weights, library) for module, context in modules]
+            self._dump_code(library, programs)
         with new_folder(output) as folder:
             with self._phase("compile"):
                 self._compile(library, programs, folder)
@@ -205,4 +206,19 @@ class Build:
         path = self.dump / f"{self._dumped:02}-{phase}.mlir"
         path.write_text(to_text(module) + "\n")
         context.weights.save(path.with_suffix(".safetensors"))
+        self._dumped += 1
+
+    def _dump_code(self, library: Library, programs: Sequence[Program]) -> None:
+        """`NN-lower`: the scheduled function of each kernel as TVMScript and, for a CPU, the C that calls them. (What
+        calls those of a GPU is the manifest; their CUDA source lies in the artifact.)"""
+        if self.dump is None:
+            return
+        from convc.targets.emit_c import to_c
+
+        folder = self.dump / f"{self._dumped:02}-lower"
+        folder.mkdir(parents=True, exist_ok=True)
+        for symbol, kernel in library.kernels.items():
+            (folder / f"{symbol}.py").write_text(kernel.function.script() + "\n")
+        if self.target.kind == "cpu":
+            (folder / "program.c").write_text(to_c(programs))
         self._dumped += 1

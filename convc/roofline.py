@@ -36,7 +36,7 @@ class Roofline:
 
 def measure(threads: int = 1, vector_bytes: int | None = None) -> Roofline:
     """The roofline of so many threads, in about 0.2 s. Raises ToolchainError where there is no compiler."""
-    from convc.targets.target import parse_cpu
+    from convc.targets.cpus import parse_cpu
 
     width = vector_bytes or parse_cpu("cpu").vector_bits // 8
     library, memory, result = _library(), arena(READ_BYTES), ctypes.c_float()

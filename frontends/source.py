@@ -9,10 +9,10 @@ import contextlib
 import runpy
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import onnx
 
@@ -25,7 +25,9 @@ Shapes = Mapping[str, Sequence[int]]
 class Described(Protocol):
     """A model in memory that can write itself as ONNX, such as the DSL's."""
 
-    def to_onnx(self) -> onnx.ModelProto: ...
+    def to_onnx(self) -> onnx.ModelProto:
+        """The model as ONNX."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def _part(source: Source, outputs: Sequence[str]) -> Source:
     return Source(part, {name: shape for name, shape in source.defaults.items() if name in inputs})
 
 
-def _written(model: Any) -> Source:
+def _written(model: object) -> Source:
     from convc.frontends.dsl import ModelError
 
     if isinstance(model, onnx.ModelProto):
@@ -129,7 +131,7 @@ def _scripted(path: Path, name: str) -> Source:
 
 
 @contextlib.contextmanager
-def _beside(path: Path) -> Any:
+def _beside(path: Path) -> Iterator[None]:
     """Imports find what lies beside the script, as when it is run."""
     before = list(sys.path)
     sys.path.insert(0, str(path.parent.resolve()))

@@ -14,7 +14,7 @@ from convc.ir.dtypes import to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.neural import BatchNormOp
-from convc.passes.axes import padded
+from convc.passes.axes import of_rank
 from convc.passes.rules import Rewriter
 from convc.passes.values import holds_floats, only_user
 
@@ -68,6 +68,7 @@ class Step:
 
     @property
     def size(self) -> int:
+        """How many numbers it takes to store, at the most for one of its arrays."""
         return max(self.scale.size, self.shift.size)
 
     @property
@@ -86,7 +87,7 @@ class Step:
 
 
 def _full(array: np.ndarray | None, rank: int) -> np.ndarray | None:
-    return None if array is None else array.reshape(padded(array.shape, rank)).astype(np.float64)
+    return None if array is None else array.reshape(of_rank(array.shape, rank)).astype(np.float64)
 
 
 def _batch_norm(op: BatchNormOp, rewriter: Rewriter) -> Step | None:

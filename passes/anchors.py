@@ -39,10 +39,12 @@ def rebuilt(
 
 
 def bias_of(op: Linear) -> SSAValue | None:
+    """Its bias; a product has none."""
     return None if isinstance(op, MatMulOp) else op.bias
 
 
 def weight_of(op: Linear) -> SSAValue:
+    """What it multiplies its input by."""
     return op.b if isinstance(op, MatMulOp) else op.w
 
 

@@ -32,6 +32,7 @@ from convc.ir.layout import Layout
 from convc.ir.views import moves_nothing, nbytes
 from convc.passes.fuse_prologues import prologue
 from convc.passes.layouts import adopt, alternatives
+from convc.passes.options import one_of, positive
 from convc.passes.outline_relayouts import can_change_layout
 from convc.passes.pbqp import Problem
 from convc.passes.rewriting import main_block
@@ -82,9 +83,11 @@ class AssignLayouts(ModulePass):
     database: str = ""
     threads: int = 0
 
+    def __post_init__(self) -> None:
+        one_of(self.name, "weights", self.weights, ("blocks", "chunks"))
+        positive(self.name, "channel_block", self.channel_block)
+
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        if self.weights not in ("blocks", "chunks"):
-            raise ValueError(f"assign-layouts: expected weights blocks or chunks, got {self.weights}")
         block, costs = main_block(op), self._costs(op)
         kernels = [inner for inner in block.ops if isinstance(inner, KernelOp)]
         forms = {each: alternatives(each, self.channel_block, chunks=self.weights == "chunks") for each in kernels}
@@ -208,6 +211,7 @@ def connect(ops: Iterable[Operation]) -> None:
                     assert owner.parent is not None
                     owner.parent.insert_op_after(relayout, owner)
                 else:
-                    owner.insert_op_before(relayout, owner.first_op)  # type: ignore[arg-type]
+                    assert owner.first_op is not None  # @main ends with its return
+                    owner.insert_op_before(relayout, owner.first_op)
                 made[key] = relayout.result
             op.operands[position] = made[key]

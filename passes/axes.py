@@ -66,7 +66,7 @@ class Movement:
         same = Movement.of(value)
         if not shape or (same is not None and same.axes == self.axes and same.rank == self.rank):
             return True
-        full = padded(shape, len(self.axes))
+        full = of_rank(shape, len(self.axes))
         if len(full) > len(self.axes) or self.back_each(full, 1) is None:
             return False
         # A reshape undone by a reshape could be moved back and forth for ever.
@@ -81,7 +81,7 @@ class Movement:
             return same.source
         if not shape:
             return value
-        full = padded(shape, len(self.axes))
+        full = of_rank(shape, len(self.axes))
         before = self.back_each(full, 1)
         assert before is not None
         if keeps_order(full, self.axes):
@@ -90,8 +90,8 @@ class Movement:
         return rewriter.emit(TransposeOp(reshaped(value, full, rewriter), inverse))
 
 
-def padded(shape: Sequence[int], rank: int) -> tuple[int, ...]:
-    """A shape with axes of one element in front, as broadcasting sees it."""
+def of_rank(shape: Sequence[int], rank: int) -> tuple[int, ...]:
+    """A shape with axes of one element in front, as broadcasting sees it beside one of this rank."""
     return (1,) * (rank - len(shape)) + tuple(shape)
 
 

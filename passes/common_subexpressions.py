@@ -59,7 +59,12 @@ class _Names:
         sample = tuple(array.item(i) for i in range(0, array.size, array.size // 16 + 1))
         candidates = self.candidates.setdefault((array.shape, array.dtype.str, sample), [])
         for name in candidates:
-            if name == op.key or np.array_equal(self.context.weights[name], array):
+            if name == op.key or _same(self.context.weights[name], array):
                 return name
         candidates.append(op.key)
         return op.key
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether arrays of one shape and type hold the same numbers, the signs of zeros included."""
+    return np.array_equal(a, b) and (a.dtype.kind != "f" or np.array_equal(np.signbit(a), np.signbit(b)))

@@ -18,7 +18,7 @@ from convc.ir.attributes import ReduceKind, shape_of
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.neural import ReduceOp, SoftmaxOp
-from convc.passes.axes import padded
+from convc.passes.axes import of_rank
 from convc.passes.expressions import inner_function
 from convc.passes.rewriting import users
 from convc.passes.rules import Rewriter, RuleSet
@@ -78,7 +78,7 @@ def shifted(op: SoftmaxOp, rewriter: Rewriter) -> SSAValue | None:
     inner = inner_function(op.x)
     if inner is None or inner.function != Fn.SUB or shape_of(inner.inputs[0]) != shape_of(op.result):
         return None
-    full = padded(shape_of(inner.inputs[1]), len(shape_of(op.result)))
+    full = of_rank(shape_of(inner.inputs[1]), len(shape_of(op.result)))
     if any(full[axis] != 1 for axis in op.axes.get_values()):
         return None
     return rewriter.emit(SoftmaxOp(inner.inputs[0], op.axes.get_values(), log=op.log is not None))

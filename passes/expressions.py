@@ -76,6 +76,7 @@ class Line:
         return Line(a * self.a, self.x, a * self.b + b)
 
     def is_line(self, a: float, b: float) -> bool:
+        """Whether it is a * x + b, for whatever x."""
         return close(self.a, a) and close(self.b, b)
 
 

@@ -44,6 +44,7 @@ from convc.ir.data import (
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.kernel import ANCHORS, KernelOp
+from convc.passes.options import one_of, positive
 from convc.passes.rewriting import copy_kernel, erase_dead, main_block, outline, users
 
 MAX_OPS = 32
@@ -64,6 +65,7 @@ class Group:
 
     @property
     def output(self) -> SSAValue:
+        """What the kernel will compute."""
         return self.ops[-1].results[0]
 
     def cheap(self) -> bool:
@@ -81,9 +83,11 @@ class Fuse(ModulePass):
     mode: str = "all"
     channel_block: int = 16
 
+    def __post_init__(self) -> None:
+        one_of(self.name, "mode", self.mode, ("all", "single"))
+        positive(self.name, "channel_block", self.channel_block)
+
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        if self.mode not in ("all", "single"):
-            raise ValueError(f"fuse: expected mode all or single, got {self.mode}")
         block = main_block(op)
         fusion = _Fusion({inner: i for i, inner in enumerate(block.ops)}, self.channel_block)
         for inner in block.ops:

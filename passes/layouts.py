@@ -45,7 +45,7 @@ from convc.ir.layout import (
 )
 from convc.ir.neural import MatMulOp, ReduceOp
 from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp
-from convc.passes.rewriting import detached, set_type, weight_of
+from convc.passes.rewriting import detached, set_type, weight_behind
 
 _FLOATS = (f32, f16, bf16)
 _STREAM = 8
@@ -131,7 +131,7 @@ def _in_rows(kernel: KernelOp, block: int, chunks: bool) -> KernelOp:
     if op.transpose_b is None or len(shape_of(op.b)) != 2 or element_type(op.b) != f32:
         return copy
     position = copy.block.args.index(op.b)
-    if weight_of(copy.operands[position]) is not None:
+    if weight_behind(copy.operands[position]) is not None:
         vectors = min(_STREAM, -(-shape_of(op.b)[0] // block)) if prod(shape_of(op.a)[:-1]) == 1 else 1
         set_type(op.b, with_layout(op.b.type, blocked_weight(2, vectors * block)))
         set_type(copy.operands[position], op.b.type)

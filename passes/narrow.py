@@ -29,6 +29,7 @@ from convc.ir.dtypes import from_numpy, to_numpy
 from convc.ir.kernel import KernelOp, YieldOp
 from convc.ir.neural import MatMulOp
 from convc.ir.windows import ConvOp, ConvTransposeOp
+from convc.passes.options import one_of
 from convc.passes.rewriting import erase_dead, main_block, parent_of, set_type
 
 _MOVEMENT = (BroadcastOp, ConcatOp, SliceOp, TransposeOp)
@@ -41,10 +42,11 @@ class Narrow(ModulePass):
     name = "narrow"
     storage: str = "float16"
 
+    def __post_init__(self) -> None:
+        one_of(self.name, "storage", self.storage, ("float16", "bfloat16"))
+
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         assert isinstance(ctx, CompilerContext)
-        if self.storage not in ("float16", "bfloat16"):
-            raise ValueError(f"narrow: expected storage float16 or bfloat16, got {self.storage}")
         _Narrowing(main_block(op), ctx, from_numpy(self.storage)).run()
 
 

@@ -4,8 +4,9 @@
     relu(x) - s * relu(-x), relu(x) + s * (x - |x|) / 2  =>  prelu(x, s)
 
 Such a function is p * x for x >= 0 and n * x below, and sums, multiples, maxima and rectifications of such functions
-are such functions again: the two slopes are computed from x upwards. Legal where nothing else reads what is between;
-pays because one operation takes the place of several.
+are such functions again: the two slopes are computed from x upwards. Legal where nothing else reads what is between,
+for numbers: what a composition makes of NaN (0, by a choice) and of infinities (NaN, where they cancel) is not kept.
+Pays because one operation takes the place of several.
 """
 
 from __future__ import annotations

@@ -107,16 +107,17 @@ def add_clones(kernel: KernelOp, block: Block, arguments: Mapping[SSAValue, SSAV
 
 
 def detached(kernel: KernelOp) -> KernelOp:
-    """A copy of a kernel that stands in no module, nothing chosen, with operands of its own; weights are weights."""
+    """A copy of a kernel that stands in no module, no template chosen. Its operands are values of no module either,
+    but weights are still weights, so that what asks for them finds them."""
     operands: list[SSAValue] = list(Block(arg_types=[value.type for value in kernel.inputs]).args)
     for i, value in enumerate(kernel.inputs):
-        if (weight := weight_of(value)) is not None:
+        if (weight := weight_behind(value)) is not None:
             operands[i] = WeightOp(weight.key, weight.result.type).result
             set_type(operands[i], value.type)
     return KernelOp(operands, kernel.body.clone(), [value.type for value in kernel.outputs])
 
 
-def weight_of(value: SSAValue) -> WeightOp | None:
+def weight_behind(value: SSAValue) -> WeightOp | None:
     """The weight that a value is, its layout changed or not; None for all else."""
     source = value.owner.x.owner if isinstance(value.owner, RelayoutOp) else value.owner
     return source if isinstance(source, WeightOp) else None

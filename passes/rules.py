@@ -26,6 +26,7 @@ from convc.ir.dialect import CompilerContext
 from convc.ir.dtypes import from_numpy, to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
+from convc.passes.options import positive
 from convc.passes.rewriting import main_block, users
 
 Rule: TypeAlias = Callable[[Any, "Rewriter"], SSAValue | None]
@@ -118,6 +119,9 @@ class BlockRules(ModulePass):
     """A pass of rules that depend on `channel_block`: how many channels a block holds, the target's f32 lanes."""
 
     channel_block: int = 8
+
+    def __post_init__(self) -> None:
+        positive(self.name, "channel_block", self.channel_block)
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         assert isinstance(ctx, CompilerContext)

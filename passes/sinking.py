@@ -33,7 +33,7 @@ from convc.ir.data import (
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.neural import ArgReduceOp, ReduceOp, SoftmaxOp
 from convc.ir.op import float_values
-from convc.passes.axes import Movement, padded, reshaped
+from convc.passes.axes import Movement, of_rank, reshaped
 from convc.passes.movements import normal_transpose
 from convc.passes.rewriting import users
 from convc.passes.rules import Rewriter, RuleSet
@@ -225,7 +225,7 @@ class _Region:
         perm = op.perm.get_values()
         values: dict[SSAValue, SSAValue] = {}
         for value in self.costs:
-            full = reshaped(value, padded(shape_of(value), len(perm)), rewriter)
+            full = reshaped(value, of_rank(shape_of(value), len(perm)), rewriter)
             values[value] = rewriter.emit(TransposeOp(full, perm))
         for inner in self.inside:
             above = _above(inner, self.inverse)

@@ -35,9 +35,10 @@ from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.direct_conv import contraction
 from convc.targets.cpu.tiling import STREAM_BYTES, cycles
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
+from convc.targets.cpus import parse_cpu
 from convc.targets.measurements import Measurements, open_measurements, usable
 from convc.targets.minimal_filtering import Conversion, convertible, number_of, set_algorithm
-from convc.targets.target import AnyTarget, CpuTarget, parse_cpu
+from convc.targets.target import AnyTarget, CpuTarget
 
 _EFFICIENCY = 0.92
 _MARGIN = 0.9

@@ -227,20 +227,10 @@ def lrn(emitter: Emitter, op: LRNOp) -> te.Tensor:
 
     def element(index: Index) -> Any:
         base = tirx.const(bias, dtype) + tirx.const(scale, dtype) * emitter.element(op.result, tensor, index)
-        return emitter.read(op.x, index) * negative_power(base, beta)
+        return emitter.read(op.x, index) * apply(Fn.POW, [base, tirx.const(-beta, dtype)], {})
 
     emitter.bind_element(op.result, element, also=[(op.x, 1)])
     return tensor
-
-
-def negative_power(base: Any, exponent: float) -> Any:
-    """`base ** -exponent` of a positive base; by square roots for the multiples of 1/4 that LRN uses."""
-    dtype = base.ty.dtype
-    root = tirx.sqrt(base)
-    known = {0.5: lambda: root, 0.75: lambda: root * tirx.sqrt(root), 1.0: lambda: base}
-    if exponent in known:
-        return tirx.const(1, dtype) / known[exponent]()
-    return apply(Fn.POW, [base, tirx.const(-exponent, dtype)], {})
 
 
 def padded(

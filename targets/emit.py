@@ -20,7 +20,7 @@ from convc.ir.dtypes import to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.kernel import KernelOp
 from convc.targets.injective import READERS
-from convc.targets.narrow import number, stored_as
+from convc.targets.storage import number, stored_as
 
 Index: TypeAlias = Sequence[Any]
 """One expression (or int) for each logical axis."""

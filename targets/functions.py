@@ -11,7 +11,7 @@ from tvm import tirx
 
 from convc.ir.functions import FUNCTIONS, Fn
 from convc.targets import float32
-from convc.targets.lets import Lets
+from convc.targets.lets import Lets, opaque
 
 
 def apply(fn: Fn, operands: Sequence[Any], params: Mapping[str, float]) -> Any:
@@ -29,6 +29,25 @@ def apply(fn: Fn, operands: Sequence[Any], params: Mapping[str, float]) -> Any:
     if rule is None:
         raise NotImplementedError(f"{fn} of {dtype} operands is not supported")
     return let.inlined(rule(*named, **params))
+
+
+OF_EQUALS = frozenset({Fn.SUB, Fn.EQUAL, Fn.GREATER, Fn.GREATER_OR_EQUAL, Fn.LESS, Fn.LESS_OR_EQUAL})
+"""What TVM's simplifier, to which floats are reals, knows of two equal operands without looking at them. x - x is not 0
+where x is infinite, and NaN does not equal itself: `unlike` keeps it from knowing that they are equal."""
+
+
+def unlike(x: Any) -> Any:
+    """A float that TVM's simplifier does not compare with others; any other number as it is."""
+    return opaque(x) if _is_float(x) else x
+
+
+def _multiply(a: Any, b: Any) -> Any:
+    return _hidden_zero(a) * _hidden_zero(b)
+
+
+def _hidden_zero(x: Any) -> Any:
+    """A factor that TVM takes a product for 0 by, whatever the other is: infinity times it is NaN."""
+    return opaque(x) if isinstance(x, tirx.FloatImm) and x.value == 0 else x
 
 
 def _like(x: Any, value: float) -> Any:
@@ -152,6 +171,13 @@ def _max(a: Any, b: Any) -> Any:
 
 def _min(a: Any, b: Any) -> Any:
     return tirx.Select(tirx.isnan(b), b, tirx.Select(b < a, b, a))
+
+
+def _divide(a: Any, b: Any) -> Any:
+    """TVM refuses to divide by a constant zero: the quotient is a product with the infinity of its sign."""
+    if isinstance(b, tirx.FloatImm) and b.value == 0:
+        return _hidden_zero(a) * _like(b, math.copysign(math.inf, b.value))
+    return _hidden_zero(a) / b
 
 
 def _mod(a: Any, b: Any) -> Any:
@@ -286,13 +312,13 @@ def _integer_abs(x: Any) -> Any:
 _ANY: Mapping[Fn, Callable[..., Any]] = {
     Fn.ADD: lambda a, b: a + b,
     Fn.SUB: _subtract,
-    Fn.MUL: lambda a, b: a * b,
+    Fn.MUL: _multiply,
     Fn.CLIP: _clip,
     Fn.SIGN: _sign,
     Fn.RELU: lambda x: _at_least(x, _like(x, 0)) if _signed(x) else x,
     Fn.THRESHOLDED_RELU: lambda x, alpha: tirx.Select(x > _like(x, alpha), x, _like(x, 0)),
     Fn.PRELU: lambda x, slope: tirx.Select(x >= _like(x, 0), x, slope * x),
-    Fn.NOT: lambda x: tirx.Not(truth(x)),
+    Fn.NOT: lambda x: tirx.EQ(_comparable(truth(x)), tirx.const(0, "int8")),  # Not(a < b) TVM takes for a >= b
     Fn.AND: lambda a, b: tirx.And(truth(a), truth(b)),
     Fn.OR: lambda a, b: tirx.Or(truth(a), truth(b)),
     Fn.XOR: lambda a, b: _differ(truth(a), truth(b)),
@@ -328,7 +354,7 @@ _FLOAT: Mapping[Fn, Callable[..., Any]] = {
     Fn.LOG: _by_width(float32.log, _libm("log")),
     Fn.MISH: _by_width(float32.mish, lambda x: x * _libm("tanh")(_softplus_double(x))),
     Fn.NEG: lambda x: -x,
-    Fn.RECIPROCAL: lambda x: _like(x, 1) / x,
+    Fn.RECIPROCAL: lambda x: _divide(_like(x, 1), x),
     Fn.ROUND: tirx.nearbyint,
     Fn.SELU: lambda x, alpha, gamma: _like(x, gamma) * _elu(x, alpha),
     Fn.SHRINK: _shrink,
@@ -343,7 +369,7 @@ _FLOAT: Mapping[Fn, Callable[..., Any]] = {
     Fn.TANH: _tanh,
     Fn.IS_INF: _is_inf,
     Fn.IS_NAN: tirx.isnan,
-    Fn.DIV: lambda a, b: a / b,
+    Fn.DIV: _divide,
     Fn.MAX: _max,
     Fn.MIN: _min,
     Fn.MOD: _mod,

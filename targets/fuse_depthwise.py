@@ -23,7 +23,8 @@ from convc.ir.windows import ConvOp
 from convc.passes.rewriting import absorb, main_block, users
 from convc.targets.cpu.conv_depthwise import can_come_first, saved_cycles
 from convc.targets.cpu.depthwise import Depthwise
-from convc.targets.target import CpuTarget, parse_cpu
+from convc.targets.cpus import parse_cpu
+from convc.targets.target import CpuTarget
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from convc.ir.functions import Fn
 from convc.ir.kernel import KernelOp
 from convc.ir.neural import BatchNormOp, LRNOp
 from convc.ir.sampling import GatherOp, GridSampleOp
-from convc.targets.functions import apply, truth
+from convc.targets.functions import OF_EQUALS, apply, truth, unlike
 from convc.targets.indexing import flattened
-from convc.targets.narrow import decode, encode, number
 from convc.targets.resize import read_resize
 from convc.targets.sampling import read_gather, read_grid_sample
+from convc.targets.storage import decode, encode, number
 
 if TYPE_CHECKING:
     from convc.targets.emit import Emitter, Index
@@ -44,6 +44,8 @@ def reads_few(kernel: KernelOp) -> bool:
 
 def read_elementwise(emitter: Emitter, op: ElementwiseOp, index: Index) -> Any:
     operands = [emitter.read(value, broadcast_index(shape_of(value), index)) for value in op.inputs]
+    if op.function in OF_EQUALS and op.inputs[0] is op.inputs[1]:
+        operands[1] = unlike(operands[1])
     return apply(op.function, operands, op.param_values)
 
 

@@ -17,8 +17,9 @@ from convc.ir.views import moves_nothing, nbytes
 from convc.targets.algorithms import fastest, finds_weights_cold, forms, in_form, measured_times
 from convc.targets.choosing import memory_cycles, modelled_cycles
 from convc.targets.cpu.tiling import STREAM_BYTES
+from convc.targets.cpus import parse_cpu
 from convc.targets.measurements import Measurements, open_measurements
-from convc.targets.target import CpuTarget, parse_cpu
+from convc.targets.target import CpuTarget
 
 _TRANSPOSED_BYTES = 16
 """A cycle: squares of vectors that are transposed in registers, a shuffle a cycle."""

@@ -26,6 +26,7 @@ def _register() -> ir.Op:
         op.set_num_inputs(1)
         op.set_attr("TCallEffectKind", 2)  # ReadState
         op.set_attr("TVectorizable", True)
+        op.set_attr("TScriptPrinterName", "convc_named")
         tirx.op.register_intrin_lowering(_NAMED, target="default", f=lambda call: call.args[0])
     return ir.Op.get(_NAMED)
 

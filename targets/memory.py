@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-ALIGNMENT = 64
-"""Bytes: what kernels may assume of a pointer, a cache line, and the widest vector."""
+from convc.ir.views import ALIGNMENT
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from convc.ir.kernel import KernelOp
 from convc.ir.layout import Layout, channel_block
 from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.ir.winograd import transformed_weight
-from convc.passes.rewriting import parent_of, set_type, weight_of
+from convc.passes.rewriting import parent_of, set_type, weight_behind
 
 
 def convertible(kernel: KernelOp, block: int) -> tuple[ConvOp, WeightOp] | None:
@@ -30,7 +30,7 @@ def convertible(kernel: KernelOp, block: int) -> tuple[ConvOp, WeightOp] | None:
         and channel_block(layout_of(op.x)) == channel_block(layout_of(op.result)) == block
         and element_type(op.x) == f32
     )
-    weight = weight_of(kernel.operands[number_of(kernel, op.w)])
+    weight = weight_behind(kernel.operands[number_of(kernel, op.w)])
     return (op, weight) if fits and weight is not None else None
 
 

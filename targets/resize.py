@@ -81,7 +81,7 @@ def _taps(emitter: Emitter, let: Lets, op: ResizeOp, axis: _Axis, i: Any, dtype:
     if op.mode.data == "linear":
         return [(clamp(base), one - r), (clamp(base + 1), r)]
     places = [base - 1, base, base + 1, base + 2]
-    weights = _cubic(r, op.cubic_coeff.value.data)
+    weights = cubic(r, op.cubic_coeff.value.data)
     if op.exclude_outside.value.data:
         inside = [tirx.And(place >= 0, place < axis.before) for place in places]
         weights = [let(tirx.Select(here, w, tirx.const(0, dtype))) for here, w in zip(inside, weights)]
@@ -90,7 +90,7 @@ def _taps(emitter: Emitter, let: Lets, op: ResizeOp, axis: _Axis, i: Any, dtype:
     return [(clamp(place), let(w)) for place, w in zip(places, weights)]
 
 
-def _cubic(r: Any, a: float) -> list[Any]:
+def cubic(r: Any, a: float) -> list[Any]:
     """The weights of the samples at distances 1 + r, r, 1 - r and 2 - r (Keys, 1981, with parameter a)."""
 
     def const(value: float) -> Any:

@@ -11,6 +11,7 @@ from tvm import tirx
 from convc.ir.attributes import element_type, shape_of
 from convc.ir.dtypes import to_numpy
 from convc.ir.sampling import GatherOp, GridSampleOp
+from convc.targets.resize import cubic
 
 if TYPE_CHECKING:
     from convc.targets.emit import Emitter, Index
@@ -70,7 +71,7 @@ def _taps(emitter: Emitter, op: GridSampleOp, at: Any, size: int, dtype: str) ->
         places, weights = [base, base + 1.0], [1.0 - r, r]
     else:
         places = [base + float(i) for i in (-1, 0, 1, 2)]
-        weights = [_far(r + 1.0), _near(r), _near(1.0 - r), _far(2.0 - r)]
+        weights = cubic(r, -0.75)
     taps = []
     for place, weight in zip(places, weights, strict=True):
         within = tirx.all(place >= 0.0, place <= size - 1.0) if padding == "zeros" else None
@@ -88,15 +89,3 @@ def _reflected(emitter: Emitter, at: Any, low: float, high: float) -> Any:
     shifted = at - low
     folded = emitter.named(shifted - tirx.floor(shifted * tirx.const(1 / period, dtype)) * period)
     return tirx.Select(tirx.any(at < low, at > high), low + tirx.min(folded, period - folded), at)
-
-
-# Keys' kernel with a = -0.75 at a distance below 1, and from 1 to 2.
-_A = -0.75
-
-
-def _near(d: Any) -> Any:
-    return ((_A + 2) * d - (_A + 3)) * d * d + 1.0
-
-
-def _far(d: Any) -> Any:
-    return ((_A * d - 5 * _A) * d + 8 * _A) * d - 4 * _A

@@ -39,6 +39,10 @@ class Select(ModulePass):
     database: str = ""
     threads: int = 0
 
+    def __post_init__(self) -> None:
+        if self.template:
+            template_named(self.template, parse_target(self.target))
+
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = parse_target(self.target)
         threads = (self.threads or target.cores) if isinstance(target, CpuTarget) else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from convc.roofline import Roofline, measure
-from convc.targets.target import parse_cpu
+from convc.targets.cpus import parse_cpu
 
 
 def test_wider_vectors_multiply_faster() -> None:

@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
+from math import inf
 from pathlib import Path
 
 _SIZES = r"[1-9]\d*(x[1-9]\d*)*"
@@ -27,7 +28,7 @@ def add_samples(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=positive, default=3, metavar="N", help="random inputs to compare on (default 3)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the seed of the first (default 0)")
+    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="the seed of the first (default 0)")
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +100,24 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got '{text}'")
     return int(text)
+
+
+def natural(text: str) -> int:
+    """argparse type: an integer of at least 0, as seeds are."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got '{text}'")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """argparse type: a positive number of seconds."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < inf:
+        raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got '{text}'")
+    return found
 
 
 def duration(text: str) -> float:

@@ -9,7 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convc.cli.arguments import UsageError, add_build_options, add_json, add_threads, is_artifact, names, shapes
+from convc.cli.arguments import (
+    UsageError,
+    add_build_options,
+    add_json,
+    add_threads,
+    is_artifact,
+    names,
+    seconds,
+    shapes,
+)
 from convc.cli.show import Progress, print_json, print_table
 
 if TYPE_CHECKING:
@@ -36,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_threads(parser, "threads for every engine, each pinned to so many cores", "1")
     parser.add_argument(
-        "--seconds", type=float, default=10.0, metavar="S", help="about how long to measure (default 10)"
+        "--seconds", type=seconds, default=10.0, metavar="S", help="about how long to measure (default 10)"
     )
     parser.add_argument(
         "--profile",
@@ -54,7 +63,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from convc.runtime import load
     from convc.runtime.inputs import random_inputs
 
-    threads = arguments.threads or 1
+    threads = _threads(arguments)
     progress = Progress(quiet=arguments.json)
     engines = names(arguments.against)
     path = arguments.model or (None if is_artifact(arguments.path) else arguments.path)
@@ -88,6 +97,10 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _threads(arguments: argparse.Namespace) -> int:
+    return arguments.threads or 1
+
+
 def _outputs(arguments: argparse.Namespace) -> list[str]:
     """What the artifact to time computes of its model; of one to be built, what `--outputs` says."""
     from convc.artifact.manifest import read_manifest
@@ -118,9 +131,8 @@ def _artifact(arguments: argparse.Namespace, source: Source | None, progress: Pr
         path = Path(folder) / "model.convc"
         with progress.steps() as show:
             target, sets = parse_target(arguments.target), shapes(arguments.shape)
-            Build(target, arguments.level, precision=arguments.precision, on_phase=show).run(
-                source.model, path, source.shapes(sets)
-            )
+            build = Build(target, arguments.level, arguments.precision, _threads(arguments), on_phase=show)
+            build.run(source.model, path, source.shapes(sets))
         yield path
 
 

@@ -58,7 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-verify", action="store_true", help="do not compare the result with onnxruntime's")
     add_samples(parser)
     add_emulate(parser)
-    parser.add_argument("--dump-ir", type=Path, metavar="DIR", help="write the module after each phase, for convc opt")
+    parser.add_argument(
+        "--dump-ir",
+        type=Path,
+        metavar="DIR",
+        help="write the module after each phase, for convc opt, then the scheduled kernels and the C that calls them",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="tell how long each phase took")
     add_json(parser)
 

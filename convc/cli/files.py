@@ -19,8 +19,8 @@ def read_array(path: Path) -> np.ndarray:
     """The array in a .npy file; pickled objects are refused."""
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise UsageError(f"{path} is not a .npy file of numbers: {error}") from None
+    except (ValueError, EOFError):  # numpy's message proposes to load it all the same, by unpickling
+        raise UsageError(f"{path} is not a .npy file of numbers, or is truncated") from None
     if not isinstance(array, np.ndarray):
         raise UsageError(f"expected one array in {path}, it is an archive of several")
     return array

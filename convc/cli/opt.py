@@ -38,6 +38,8 @@ def execute(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.file is None:
         raise UsageError("expected a FILE.mlir to run the passes on")
+    if arguments.save_weights and not arguments.save_weights.absolute().parent.is_dir():
+        raise UsageError(f"--save-weights: {arguments.save_weights.parent} is no folder")
     module, context = _read(arguments.file, arguments.weights)
     passes = _pipeline(arguments.passes)
     _apply(passes, module, context)
@@ -54,10 +56,12 @@ def _read(path: Path, weights: Path | None) -> tuple[ModuleOp, CompilerContext]:
     from xdsl.utils.exceptions import ParseError, VerifyException
 
     from convc.ir.dialect import CompilerContext
-    from convc.ir.text import parse
+    from convc.ir.text import main_function, parse
     from convc.ir.weights import WeightStore
 
     context = CompilerContext()
+    if path.is_dir():
+        raise UsageError(f"expected a FILE.mlir, {path} is a folder")
     beside = path.with_suffix(".safetensors")
     if weights is not None or beside.exists():
         try:
@@ -65,11 +69,15 @@ def _read(path: Path, weights: Path | None) -> tuple[ModuleOp, CompilerContext]:
         except SafetensorError as error:
             raise UsageError(f"{weights or beside} is no safetensors file: {error}") from None
     try:
-        return parse(path.read_text(), context, str(path)), context
+        module = parse(path.read_text(), context, str(path))
+        main_function(module)
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not text") from None
     except (ParseError, VerifyException) as error:
         raise UsageError(f"{path}: {_where(error)}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
+    return module, context
 
 
 def _where(error: Exception) -> str:

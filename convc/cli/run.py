@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convc.cli.arguments import UsageError, add_json, add_threads
+from convc.cli.arguments import UsageError, add_json, add_threads, natural
 from convc.cli.loading import add_emulate, load_artifact
 from convc.cli.show import print_json, sizes
 
@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a .npy array taken as it is, or an image: resized to the input's height and width, RGB or grey, channels "
         "first or last as the input has them, floats scaled to [0, 1]; may be repeated",
     )
-    parser.add_argument("--random", type=int, metavar="SEED", help="random arrays for the inputs that are not given")
+    parser.add_argument(
+        "--random", type=natural, metavar="SEED", help="random arrays for the inputs that are not given"
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="write each output to DIR/NAME.npy")
     add_threads(parser, "threads to run on", "as built, or all cores")
     add_emulate(parser)
@@ -66,7 +68,7 @@ def _inputs(executable: Executable, arguments: argparse.Namespace) -> dict[str, 
         if not equals or not file:
             raise UsageError(f"--input: expected NAME=FILE, got '{text}'")
         if name not in signature:
-            raise UsageError(f"--input: no input '{name}'; the inputs are {', '.join(signature)}")
+            raise UsageError(f"--input: no input '{name}'; the inputs are {', '.join(signature) or 'none'}")
         if name in feed:
             raise UsageError(f"--input: '{name}' is given twice")
         feed[name] = read_input(Path(file), *signature[name])

@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    from convc.targets.cpus import known_cpus, parse_cpu
     from convc.targets.cuda.target import cuda_names
-    from convc.targets.target import known_cpus, parse_cpu
 
     here, known, gpu = parse_cpu("cpu"), known_cpus(), _gpu()
     if arguments.json:

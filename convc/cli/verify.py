@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convc.cli.arguments import add_json, add_samples, add_threads
 from convc.cli.loading import add_emulate, load_artifact
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     import onnx
 
+    from convc.pipeline import Build
     from convc.runtime import Executable
     from convc.verify import Finding
     from convc.verify.report import Network
@@ -75,6 +77,7 @@ def _first_wrong(
     import onnx
 
     from convc.frontends.onnx.reshaping import reshaped
+    from convc.pipeline import Build
     from convc.targets.target import parse_target
     from convc.verify import PRECISIONS, bisect
 
@@ -83,21 +86,19 @@ def _first_wrong(
     manifest = executable.manifest
     target, precision = parse_target(manifest["target"]["name"]), manifest["precision"]
     with tempfile.TemporaryDirectory(prefix="convc.") as folder:
-        build = _builder(Path(folder), target, precision, shapes, arguments)
+        make = partial(Build, target, precision=precision, threads=manifest["threads"])
+        build = _builder(Path(folder), make, shapes, arguments)
         proto = reshaped(onnx.load(model) if isinstance(model, Path) else model, shapes, None)
         return bisect(proto, build, signature, seed=arguments.seed, precision=PRECISIONS[precision], on_step=show)
 
 
 def _builder(
     folder: Path,
-    target: Any,
-    precision: str,
+    make: Callable[[int], Build],
     shapes: dict[str, tuple[int, ...]],
     arguments: argparse.Namespace,
 ) -> Callable[[onnx.ModelProto, int], Network]:
     """Builds parts of a model at a level, each into a folder of its own: a library is loaded once and for all."""
-    from convc.pipeline import Build
-
     count = 0
 
     def build(model: onnx.ModelProto, level: int) -> Network:
@@ -106,7 +107,7 @@ def _builder(
         path = folder / f"{count}.convc"
         inputs = {value.name for value in model.graph.input}
         sets = [{name: shape for name, shape in shapes.items() if name in inputs}]
-        Build(target, level, precision=precision).run(model, path, sets)
+        make(level).run(model, path, sets)
         return load_artifact(path, arguments).run
 
     return build

@@ -1,4 +1,4 @@
-"""Attributes of the dialect: layouts, elementwise functions, pool and reduction kinds."""
+"""Attributes of the dialect (layouts; the kinds of pools, reductions and pads), and what a tensor's type says."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ class LayoutAttr(ParametrizedAttribute):
 
     @staticmethod
     def of(layout: Layout | str) -> LayoutAttr:
+        """The attribute of a layout, or of its text."""
         return LayoutAttr(StringAttr(str(layout)))
 
     @property
     def layout(self) -> Layout:
+        """The layout, parsed."""
         return Layout.parse(self.text.data)
 
     def verify(self) -> None:
@@ -37,6 +39,8 @@ class LayoutAttr(ParametrizedAttribute):
 
 
 class PoolKind(StrEnum):
+    """What a pool makes of a window."""
+
     MAX = "max"
     AVERAGE = "average"
 
@@ -47,6 +51,8 @@ class PoolKindAttr(EnumAttribute[PoolKind], SpacedOpaqueSyntaxAttribute):
 
 
 class ReduceKind(StrEnum):
+    """What a reduction makes of its elements: ONNX's operators Reduce..."""
+
     SUM = "sum"
     MEAN = "mean"
     MAX = "max"
@@ -65,6 +71,8 @@ class ReduceKindAttr(EnumAttribute[ReduceKind], SpacedOpaqueSyntaxAttribute):
 
 
 class PadMode(StrEnum):
+    """What a pad puts around a tensor: ONNX's modes of Pad."""
+
     CONSTANT = "constant"
     EDGE = "edge"
     REFLECT = "reflect"

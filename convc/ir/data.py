@@ -79,7 +79,7 @@ class ReshapeOp(TensorOp):
     assembly_format = "$x attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, x: SSAValue, shape: Sequence[int]) -> None:
-        super().__init__(operands=[x], result_types=[result_type([x], shape)])
+        super().__init__(operands=[x], result_types=[result_type(x, shape)])
 
     def inferred_shape(self) -> tuple[int, ...]:
         before, after = shape_of(self.x), shape_of(self.result)
@@ -101,7 +101,7 @@ class TransposeOp(TensorOp):
 
     def __init__(self, x: SSAValue, perm: Sequence[int]) -> None:
         shape = [shape_of(x)[axis] for axis in perm]
-        super().__init__(operands=[x], properties={"perm": ints(perm)}, result_types=[result_type([x], shape)])
+        super().__init__(operands=[x], properties={"perm": ints(perm)}, result_types=[result_type(x, shape)])
 
     def inferred_shape(self) -> tuple[int, ...]:
         shape, perm = shape_of(self.x), self.perm.get_values()
@@ -121,7 +121,7 @@ class BroadcastOp(TensorOp):
     assembly_format = "$x attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, x: SSAValue, shape: Sequence[int]) -> None:
-        super().__init__(operands=[x], result_types=[result_type([x], shape)])
+        super().__init__(operands=[x], result_types=[result_type(x, shape)])
 
     def inferred_shape(self) -> tuple[int, ...]:
         before, after = shape_of(self.x), shape_of(self.result)
@@ -146,7 +146,7 @@ class ConcatOp(TensorOp):
         super().__init__(
             operands=[parts],
             properties={"axis": IntegerAttr(axis, 64)},
-            result_types=[result_type(parts, shape)],
+            result_types=[result_type(parts[0], shape)],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -171,7 +171,7 @@ class SliceOp(TensorOp):
         super().__init__(
             operands=[x],
             properties={"starts": ints(starts), "steps": ints(steps or [1] * len(starts))},
-            result_types=[result_type([x], sizes)],
+            result_types=[result_type(x, sizes)],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -207,7 +207,7 @@ class PadOp(TensorOp):
         super().__init__(
             operands=[x],
             properties={"mode": PadModeAttr(mode), "pads": ints(pads), "value": float_attr(value)},
-            result_types=[result_type([x], shape)],
+            result_types=[result_type(x, shape)],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -288,7 +288,7 @@ class ResizeOp(TensorOp):
                 "exclude_outside": IntegerAttr(int(exclude_outside), 64),
                 "antialias": IntegerAttr(int(antialias), 64),
             },
-            result_types=[result_type([x], shape)],
+            result_types=[result_type(x, shape)],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -316,7 +316,7 @@ class CastOp(TensorOp):
     assembly_format = "$x attr-dict `:` functional-type(operands, results)"
 
     def __init__(self, x: SSAValue, element: Attribute) -> None:
-        super().__init__(operands=[x], result_types=[result_type([x], shape_of(x), element)])
+        super().__init__(operands=[x], result_types=[result_type(x, shape_of(x), element)])
 
     def inferred_shape(self) -> tuple[int, ...]:
         return shape_of(self.x)

@@ -58,7 +58,7 @@ def to_numpy(element: Attribute) -> np.dtype:
 
 
 def from_numpy(dtype: np.dtype | type | str) -> Attribute:
-    """The inverse of `to_numpy`."""
+    """The inverse of `to_numpy`. Raises ValueError for a type that convc does not hold."""
     try:
         return _FROM_NUMPY[np.dtype(dtype)]
     except (KeyError, TypeError):

@@ -36,7 +36,7 @@ class ElementwiseOp(TensorOp):
         if result is None:
             shape = shapes.broadcast(*(shape_of(value) for value in inputs))
             element = i1 if spec.predicate else element_type(inputs[-1])
-            result = result_type(inputs, shape, element)
+            result = result_type(inputs[0], shape, element)
         super().__init__(
             operands=[inputs],
             properties={

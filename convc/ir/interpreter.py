@@ -154,10 +154,6 @@ def _(op: MatMulOp, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a @ (b.swapaxes(-1, -2) if op.transpose_b else b)
 
 
-def _norm(reduce: Callable[..., np.ndarray], before: Callable[..., Any]) -> Callable[..., np.ndarray]:
-    return lambda x, **options: reduce(before(x), **options)
-
-
 def _log_sum_exp(x: np.ndarray, **options: Any) -> np.ndarray:
     top = x.max(axis=options["axis"], keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
@@ -170,8 +166,8 @@ _REDUCERS: Mapping[ReduceKind, Callable[..., np.ndarray]] = {
     ReduceKind.MAX: np.max,
     ReduceKind.MIN: np.min,
     ReduceKind.PROD: np.prod,
-    ReduceKind.SUM_SQUARE: _norm(np.sum, np.square),
-    ReduceKind.L1: _norm(np.sum, np.abs),
+    ReduceKind.SUM_SQUARE: lambda x, **options: np.square(x).sum(**options),
+    ReduceKind.L1: lambda x, **options: np.abs(x).sum(**options),
     ReduceKind.L2: lambda x, **options: np.sqrt(np.square(x).sum(**options)),
     ReduceKind.LOG_SUM: lambda x, **options: np.log(x.sum(**options)),
     ReduceKind.LOG_SUM_EXP: _log_sum_exp,

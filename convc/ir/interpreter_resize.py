@@ -47,13 +47,13 @@ def _taps(op: ResizeOp, axis: int, before: int, after: int, scale: float) -> tup
     base = np.floor(coordinate).astype(np.int64)
     places = base + np.arange(1 - reach, reach + 1)[:, None]
     distance = np.abs(places - coordinate) * stretch
-    weights = _keys(distance, op.cubic_coeff.value.data) if cubic else np.maximum(1 - distance, 0)
+    weights = keys_cubic(distance, op.cubic_coeff.value.data) if cubic else np.maximum(1 - distance, 0)
     if op.exclude_outside.value.data:
         weights = np.where((places >= 0) & (places < before), weights, 0)
     return places, weights / weights.sum(0)
 
 
-def _keys(distance: np.ndarray, a: float) -> np.ndarray:
+def keys_cubic(distance: np.ndarray, a: float) -> np.ndarray:
     """The cubic convolution kernel (Keys, 1981, eq. 4) with parameter a."""
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a

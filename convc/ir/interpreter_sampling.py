@@ -7,17 +7,20 @@ from itertools import product
 import numpy as np
 
 from convc.ir.attributes import ReduceKind, shape_of
+from convc.ir.interpreter_resize import keys_cubic
 from convc.ir.ordering import ScanOp, TopKOp
 from convc.ir.sampling import GatherOp, GridSampleOp, ScatterOp
 from convc.ir.windows import ArgPoolOp
 
 
 def gather(op: GatherOp, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """The slices of x at the indices, along an axis."""
     axis = op.axis.value.data
     return np.take(x, _inside(indices, x.shape[axis]), axis)
 
 
 def scatter(op: ScatterOp, x: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
+    """`y = x`, then `y[i] = combine(y[i], update)` for each index i and its row of updates, in order."""
     y, places, mode = x.copy(), _inside(indices, x.shape[0]), op.mode.data
     if mode == "replace":
         for place, row in zip(places, updates, strict=True):
@@ -64,7 +67,7 @@ def _taps(op: GridSampleOp, at: np.ndarray, size: int) -> list[tuple[np.ndarray,
         case "linear":
             taps = [(base, 1 - r), (base + 1, r)]
         case _:
-            taps = [(base + i, _keys(np.abs(r - i))) for i in (-1, 0, 1, 2)]
+            taps = [(base + i, keys_cubic(np.abs(r - i), -0.75)) for i in (-1, 0, 1, 2)]
     result = []
     for place, weight in taps:
         if padding == "zeros":
@@ -83,13 +86,8 @@ def _reflected(at: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.where((at < low) | (at > high), low + np.minimum(folded, 2 * (high - low) - folded), at)
 
 
-def _keys(distance: np.ndarray, a: float = -0.75) -> np.ndarray:
-    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
-    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
-
-
 def top_k(op: TopKOp, x: np.ndarray) -> np.ndarray:
+    """The positions of the k first elements in sorted order; sorting is stable."""
     axis, k = op.axis.value.data, op.k.value.data
     if op.smallest is None:  # descending by the values, ascending by the position among equals
         order = x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis, kind="stable"), axis)
@@ -99,6 +97,7 @@ def top_k(op: TopKOp, x: np.ndarray) -> np.ndarray:
 
 
 def arg_pool(op: ArgPoolOp, x: np.ndarray) -> np.ndarray:
+    """The position in all of x of the largest element of each window, the first one of equals."""
     strides, pads, dilations = op.strides.get_values(), op.pads.get_values(), op.dilations.get_values()
     spatial, result = x.ndim - 2, shape_of(op.result)
     positions = np.arange(x.size).reshape(x.shape)
@@ -117,6 +116,7 @@ def arg_pool(op: ArgPoolOp, x: np.ndarray) -> np.ndarray:
 
 
 def scan(op: ScanOp, x: np.ndarray) -> np.ndarray:
+    """Prefix sums or products along an axis."""
     axis, add = op.axis.value.data, op.kind.data == ReduceKind.SUM
     x = np.flip(x, axis) if op.reverse else x
     y = (np.cumsum if add else np.cumprod)(x, axis, dtype=x.dtype)

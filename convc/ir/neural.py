@@ -30,7 +30,7 @@ class MatMulOp(TensorOp):
     def __init__(
         self, a: SSAValue, b: SSAValue, *, transpose_b: bool = False, result: TensorType | None = None
     ) -> None:
-        result = result or result_type([a], shapes.matmul(shape_of(a), shape_of(b), transpose_b))
+        result = result or result_type(a, shapes.matmul(shape_of(a), shape_of(b), transpose_b))
         super().__init__(
             operands=[a, b],
             properties={"transpose_b": UnitAttr() if transpose_b else None},
@@ -63,7 +63,7 @@ class ReduceOp(TensorOp):
         keepdims: bool = True,
         result: TensorType | None = None,
     ) -> None:
-        result = result or result_type([x], shapes.reduce(shape_of(x), axes, keepdims))
+        result = result or result_type(x, shapes.reduce(shape_of(x), axes, keepdims))
         super().__init__(
             operands=[x],
             properties={
@@ -106,7 +106,7 @@ class ArgReduceOp(TensorOp):
         select_last: bool = False,
         result: TensorType | None = None,
     ) -> None:
-        result = result or result_type([x], shapes.reduce(shape_of(x), [axis], keepdims), i64)
+        result = result or result_type(x, shapes.reduce(shape_of(x), [axis], keepdims), i64)
         super().__init__(
             operands=[x],
             properties={
@@ -145,7 +145,7 @@ class SoftmaxOp(TensorOp):
         super().__init__(
             operands=[x],
             properties={"axes": ints(axes), "log": UnitAttr() if log else None},
-            result_types=[result or result_type([x], shape_of(x))],
+            result_types=[result or result_type(x, shape_of(x))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -187,7 +187,7 @@ class LRNOp(TensorOp):
                 "beta": float_attr(beta),
                 "bias": float_attr(bias),
             },
-            result_types=[result or result_type([x], shape_of(x))],
+            result_types=[result or result_type(x, shape_of(x))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -230,7 +230,7 @@ class BatchNormOp(TensorOp):
         super().__init__(
             operands=[x, scale, shift, mean, variance],
             properties={"epsilon": float_attr(epsilon)},
-            result_types=[result or result_type([x], shape_of(x))],
+            result_types=[result or result_type(x, shape_of(x))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:

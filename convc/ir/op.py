@@ -10,6 +10,8 @@ from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import IRDLOperation
 from xdsl.utils.exceptions import VerifyException
 
+from convc.ir.attributes import element_type, layout_of, shape_of, tensor
+
 
 def ints(values: Iterable[int]) -> DenseArrayBase:
     """`array<i64: ...>`."""
@@ -27,6 +29,7 @@ def float_values(array: ArrayAttr[FloatAttr] | None) -> tuple[float, ...]:
 
 
 def float_attr(value: float) -> FloatAttr:
+    """`... : f64`."""
     return FloatAttr(float(value), f64)
 
 
@@ -39,24 +42,19 @@ class TensorOp(IRDLOperation):
 
     def inferred_element(self) -> Attribute:
         """The result's element type: that of the first operand unless an operation says otherwise."""
-        type_ = self.operands[0].type
-        assert isinstance(type_, TensorType)
-        return type_.element_type
+        return element_type(self.operands[0])
 
     def verify_(self) -> None:
         try:
             shape, element = self.inferred_shape(), self.inferred_element()
         except ValueError as error:
             raise VerifyException(f"{self.name}: {error}") from None
-        result = self.results[0].type
-        assert isinstance(result, TensorType)
-        if result.get_shape() != shape or result.element_type != element:
-            expected = TensorType(element, shape, result.encoding)
-            raise VerifyException(f"{self.name}: result should be {expected}, got {result}")
+        result = self.results[0]
+        if shape_of(result) != shape or element_type(result) != element:
+            expected = tensor(element, shape, layout_of(result))
+            raise VerifyException(f"{self.name}: result should be {expected}, got {result.type}")
 
 
-def result_type(operands: Iterable[SSAValue], shape: Iterable[int], element: Attribute | None = None) -> TensorType:
-    """A plain tensor type with the first operand's element type (or the one given)."""
-    first = next(iter(operands)).type
-    assert isinstance(first, TensorType)
-    return TensorType(element or first.element_type, list(shape))
+def result_type(x: SSAValue, shape: Iterable[int], element: Attribute | None = None) -> TensorType:
+    """A plain tensor type with the element type of x (or the one given)."""
+    return tensor(element or element_type(x), tuple(shape))

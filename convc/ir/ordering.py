@@ -36,7 +36,7 @@ class TopKOp(TensorOp):
                 "k": IntegerAttr(k, 64),
                 "smallest": UnitAttr() if smallest else None,
             },
-            result_types=[result or result_type([x], shapes.top_k(shape_of(x), axis, k), i64)],
+            result_types=[result or result_type(x, shapes.top_k(shape_of(x), axis, k), i64)],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -82,7 +82,7 @@ class ScanOp(TensorOp):
                 "exclusive": UnitAttr() if exclusive else None,
                 "reverse": UnitAttr() if reverse else None,
             },
-            result_types=[result or result_type([x], shape_of(x))],
+            result_types=[result or result_type(x, shape_of(x))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ class GatherOp(TensorOp):
         super().__init__(
             operands=[x, indices],
             properties={"axis": IntegerAttr(axis, 64)},
-            result_types=[result or result_type([x], shapes.gather(shape_of(x), shape_of(indices), axis))],
+            result_types=[result or result_type(x, shapes.gather(shape_of(x), shape_of(indices), axis))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -84,7 +84,7 @@ class GridSampleOp(TensorOp):
                 "padding": StringAttr(padding),
                 "align_corners": UnitAttr() if align_corners else None,
             },
-            result_types=[result or result_type([x], shapes.grid_sample(shape_of(x), shape_of(grid)))],
+            result_types=[result or result_type(x, shapes.grid_sample(shape_of(x), shape_of(grid)))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -127,7 +127,7 @@ class ScatterOp(TensorOp):
         super().__init__(
             operands=[x, indices, updates],
             properties={"mode": StringAttr(mode)},
-            result_types=[result or result_type([x], shape_of(x))],
+            result_types=[result or result_type(x, shape_of(x))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from convc.ir.dtypes import to_numpy
 from convc.ir.kernel import KernelOp
 
 ALIGNMENT = 64
-"""Bytes: what kernels assume of their operands."""
+"""Bytes: what kernels assume of their operands. A cache line, and the widest vector."""
 
 
 def nbytes(value: SSAValue | Attribute) -> int:

@@ -50,7 +50,7 @@ class ConvolutionOp(TensorOp):
             **own,
         }
         if result is None:
-            result = result_type([x], self._shape(shape_of(x), shape_of(w), **steps, group=group))
+            result = result_type(x, self._shape(shape_of(x), shape_of(w), **steps, group=group))
         super().__init__(
             operands=[x, w, bias],
             properties={**{name: ints(values) for name, values in steps.items()}, "group": IntegerAttr(group, 64)},
@@ -131,7 +131,7 @@ class WinogradConvOp(TensorOp):
         super().__init__(
             operands=[x, w, bias],
             properties={"pads": ints(pads), "m": IntegerAttr(m, 64)},
-            result_types=[result or result_type([x], self._shape(x, w, pads, m))],
+            result_types=[result or result_type(x, self._shape(x, w, pads, m))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -207,7 +207,7 @@ class WindowOp(TensorOp):
         strides, dilations = strides or [1] * spatial, dilations or [1] * spatial
         pads = pads or [0] * (2 * spatial)
         if result is None:
-            result = result_type([x], shapes.pool(shape_of(x), kernel, strides, pads, dilations, ceil_mode), element)
+            result = result_type(x, shapes.pool(shape_of(x), kernel, strides, pads, dilations, ceil_mode), element)
         super().__init__(
             operands=[x],
             properties={

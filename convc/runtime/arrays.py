@@ -44,8 +44,8 @@ def arena(nbytes: int) -> np.ndarray:
 
 
 def usable(value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """A caller's array as kernels read it: dense and aligned, copied only if it is not. Anything with DLPack or
-    numpy's array protocol is taken. Raises InputError for another shape or dtype."""
+    """A caller's array as kernels read it: dense, aligned and in this machine's byte order, copied only if it is not.
+    Anything with DLPack or numpy's array protocol is taken. Raises InputError for another shape or dtype."""
     if hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray):
         try:
             array = np.from_dlpack(value)
@@ -53,7 +53,7 @@ def usable(value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np
             raise InputError(f"input '{name}' cannot be read from the CPU's memory: {error}") from None
     else:
         array = np.asarray(value)
-    if array.dtype != dtype:
+    if array.dtype.newbyteorder("=") != dtype:
         raise InputError(f"input '{name}': expected {dtype}, got {array.dtype}")
     if array.shape != shape:
         raise InputError(f"input '{name}': expected shape {text(shape)}, got {text(array.shape)}")

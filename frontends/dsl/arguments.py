@@ -25,6 +25,7 @@ def sizes(layer: Layer, name: str, value: Any, count: int, minimum: int = 1) -> 
 
 
 def positive(layer: Layer, name: str, value: Any) -> int:
+    """An integer of at least 1."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise layer.problem(f"{name}: expected a positive integer, got {value!r}")
     return int(value)
@@ -38,6 +39,7 @@ def one_of(layer: Layer, name: str, value: Any, allowed: Sequence[str]) -> str:
 
 
 def channels_last(layer: Layer, data_format: str | None) -> None:
+    """Refuses all other orders of axes."""
     if data_format not in (None, "channels_last"):
         raise layer.problem(
             f"data_format: expected 'channels_last', the only one, got {data_format!r}; Permute moves the channels"

@@ -22,6 +22,8 @@ def _resized(shape: Shape, changes: list[int]) -> Shape:
 
 
 class ZeroPadding(Layer):
+    """Zeros around an image: `padding` as an int, an int an axis, or a pair an axis (before, after)."""
+
     spatial: ClassVar[int]
 
     def __init__(self, padding: Borders = 1, data_format: str | None = None, **options: Any) -> None:
@@ -54,6 +56,8 @@ class ZeroPadding3D(ZeroPadding):
 
 
 class Cropping(Layer):
+    """An image without its borders: `cropping` as `padding` of ZeroPadding."""
+
     spatial: ClassVar[int]
 
     def __init__(self, cropping: Borders = 1, data_format: str | None = None, **options: Any) -> None:

@@ -73,7 +73,7 @@ class Window(Layer):
 
     def _convolve(self, e: Emitter, x: Value, shape: Shape, weight: str, bias: Weight | None, group: int) -> Value:
         attributes = window_pads(x.shape[1:-1], self.kernel_size, self.strides, self.dilation_rate, self.padding)
-        inputs = [e.first(x), weight, *([e.weight(bias, "C", np.asarray)] if bias else [])]
+        inputs = [e.first(x), weight, *e.bias(bias)]
         name = e.node(
             "Conv",
             inputs,
@@ -87,7 +87,7 @@ class Window(Layer):
 
 
 class Conv(Window):
-    """Keras's Conv1D, Conv2D and Conv3D."""
+    """Keras's Conv1D, Conv2D and Conv3D: `[N, *S, C]` -> `[N, *S', filters]`, kernel `[*K, C / groups, filters]`."""
 
     def __init__(
         self,
@@ -149,7 +149,8 @@ class Conv3D(Conv):
 
 
 class DepthwiseConv2D(Window):
-    """Each channel convolved with `depth_multiplier` kernels of its own."""
+    """Each channel convolved with `depth_multiplier` kernels of its own:
+    `[N, H, W, C]` -> `[N, H', W', C * depth_multiplier]`, kernel `[*K, C, depth_multiplier]`."""
 
     spatial = 2
     ranks = (4,)
@@ -196,7 +197,7 @@ class DepthwiseConv2D(Window):
 
 
 class SeparableConv2D(Window):
-    """A depthwise convolution, then one of 1x1 over its results."""
+    """A depthwise convolution, then one of 1x1 over its results: `[N, H, W, C]` -> `[N, H', W', filters]`."""
 
     spatial = 2
     ranks = (4,)
@@ -243,6 +244,5 @@ class SeparableConv2D(Window):
         weight = emitter.weight(self.depthwise_kernel, "depthwise", depthwise_to_onnx)
         y = self._convolve(emitter, x, (*shape[:-1], channels * multiplier), weight, None, group=channels)
         pointwise = [emitter.first(y), emitter.weight(self.pointwise_kernel, "OIHW", kernel_to_onnx)]
-        bias = [emitter.weight(self.bias, "C", np.asarray)] if self.bias else []
-        y = Value(shape, emitter.node("Conv", [*pointwise, *bias]), first=True)
+        y = Value(shape, emitter.node("Conv", [*pointwise, *emitter.bias(self.bias)]), first=True)
         return self.activation.emit(emitter, y)

@@ -47,6 +47,7 @@ class InputLayer(Layer):
 
     @property
     def tensor(self) -> SymbolicTensor:
+        """What `Input` returns."""
         return self._nodes[0].outputs[0]
 
 
@@ -66,7 +67,7 @@ def Input(
 
 
 class Dense(Layer):
-    """x @ kernel + bias over the last axis."""
+    """x @ kernel + bias over the last axis: `[..., C]` -> `[..., units]`, kernel `[C, units]`."""
 
     ranks = (2, 3, 4, 5)
 
@@ -96,7 +97,7 @@ class Dense(Layer):
 
     def emit(self, emitter: Emitter, *inputs: Value) -> Value:
         x, e = inputs[0], emitter
-        bias = [e.weight(self.bias, "C", np.asarray)] if self.bias else []
+        bias = e.bias(self.bias)
         if x.is_first:  # over an image's channels it is a convolution of 1x1
             spatial = [1] * (x.rank - 2)
             weight = e.weight(self.kernel, f"OI{x.rank}", lambda k: kernel_to_onnx(k.reshape(*spatial, *k.shape)))

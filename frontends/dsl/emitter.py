@@ -44,6 +44,7 @@ class Value:
 
     @property
     def rank(self) -> int:
+        """The number of axes, the batch's among them."""
         return len(self.shape)
 
     @property
@@ -121,6 +122,7 @@ class Emitter:
         return value._last
 
     def in_order(self, value: Value, first: bool) -> str:
+        """A value channels first, or last."""
         return self.first(value) if first else self.last(value)
 
     def flat(self, value: Value) -> str:
@@ -138,6 +140,7 @@ class Emitter:
         return self._constants[key]
 
     def ints(self, values: Sequence[int], what: str) -> str:
+        """An initializer of int64, as shapes and axes are."""
         return self.constant(np.array(values, np.int64), what)
 
     def weight(self, weight: Weight, order: str, arrange: Callable[[np.ndarray], np.ndarray]) -> str:
@@ -147,6 +150,10 @@ class Emitter:
             name = self.unique("/".join([*self._scopes, weight.name]))
             self._weights[key] = self._initializer(np.ascontiguousarray(arrange(weight.numpy())), name)
         return self._weights[key]
+
+    def bias(self, weight: Weight | None) -> list[str]:
+        """A layer's bias as the last inputs of a node: none if it has none."""
+        return [self.weight(weight, "C", np.asarray)] if weight else []
 
     def _initializer(self, array: np.ndarray, name: str) -> str:
         self.initializers.append(numpy_helper.from_array(array, name))

@@ -27,14 +27,14 @@ def check_size(model: Model) -> None:
 
 def export(model: Model) -> onnx.ModelProto:
     """See Model.to_onnx."""
-    layers = model.graph
+    calls = model.graph  # first: without one, what is missing is the input's shape, not the parameters' count
     check_size(model)
     emitter = Emitter()
     names = [emitter.unique(tensor.layer.name) for tensor in model.inputs]
     results = [emitter.unique(tensor.layer.name) for tensor in model.outputs]
     inputs = [_input(emitter, tensor, name) for tensor, name in zip(model.inputs, names, strict=True)]
     found = []
-    for tensor, value in zip(model.outputs, emitter.run(layers, inputs), strict=True):
+    for tensor, value in zip(model.outputs, emitter.run(calls, inputs), strict=True):
         with emitter.scope(tensor.layer.name):
             found.append(emitter.last(value))
     _rename(emitter, found, results)

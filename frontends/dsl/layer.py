@@ -41,9 +41,11 @@ class Weight:
 
     @property
     def size(self) -> int:
+        """How many numbers it holds."""
         return prod(self.shape)
 
     def numpy(self) -> np.ndarray:
+        """The array itself, drawn now if it has no value yet."""
         if self._value is None:
             self.assign(self._draw(self.shape, self._generator()))
         assert self._value is not None
@@ -137,9 +139,11 @@ class Layer:
                 raise self.problem(f"expected an input like {self._built_for}, for which it is built, got {shapes[0]}")
 
     def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        """The shape of each output, for inputs of these shapes: a layer has one output, a model may have several."""
         return [self.compute_output_shape(*shapes)]
 
     def emit_all(self, emitter: Emitter, inputs: Sequence[Value]) -> list[Value]:
+        """Append the ONNX nodes of one call; the value of each output."""
         return [self.emit(emitter, *inputs)]
 
     def _given(self, inputs: Inputs) -> list[SymbolicTensor]:
@@ -198,10 +202,12 @@ class Layer:
 
     @property
     def trainable_weights(self) -> list[Weight]:
+        """Those that training would change: none if the layer is not trainable."""
         return [weight for weight in self._weights if weight.trainable] if self.trainable else []
 
     @property
     def non_trainable_weights(self) -> list[Weight]:
+        """All others."""
         trainable = {id(weight) for weight in self.trainable_weights}
         return [weight for weight in self.weights if id(weight) not in trainable]
 
@@ -229,6 +235,7 @@ class Layer:
 
     @property
     def class_name(self) -> str:
+        """Keras's name of its class, as tables and errors show it."""
         return type(self).__name__
 
     @property

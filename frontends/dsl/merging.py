@@ -12,7 +12,8 @@ from convc.frontends.dsl.tensor import Shape
 
 
 class Merge(Layer):
-    """Element by element. Axes of one element are repeated, and missing ones are put after the batch, as in Keras."""
+    """Element by element. Axes of one element are repeated, and missing ones are put after the batch, as in Keras.
+    A subclass names the ONNX operator."""
 
     merges = True
     operator: ClassVar[str]
@@ -40,6 +41,7 @@ class Merge(Layer):
         return Value(shape, self.combine(emitter, names), first=first)
 
     def combine(self, emitter: Emitter, names: list[str]) -> str:
+        """Append the nodes that make one value of several of one rank and order; its name."""
         return reduce(lambda a, b: emitter.node(self.operator, [a, b]), names)
 
     def _aligned(self, emitter: Emitter, x: Value, rank: int, first: bool) -> str:

@@ -76,10 +76,12 @@ class Model(Layer):
 
     @property
     def inputs(self) -> list[SymbolicTensor]:
+        """The tensors of its inputs, in the order in which they are given."""
         return list(self.graph.inputs)
 
     @property
     def outputs(self) -> list[SymbolicTensor]:
+        """The tensors of its outputs, in the order in which they are returned."""
         return list(self.graph.outputs)
 
     @property

@@ -13,7 +13,8 @@ from convc.frontends.dsl.windows import window_pads, window_sizes
 
 
 class Pooling(Layer):
-    """Keras's MaxPooling and AveragePooling. Padding counts neither in a maximum nor in an average."""
+    """Keras's MaxPooling and AveragePooling: `[N, *S, C]` -> `[N, *S', C]`. Padding counts neither in a maximum nor
+    in an average."""
 
     spatial: ClassVar[int]
     operator: ClassVar[str]
@@ -77,7 +78,7 @@ class AveragePooling3D(Pooling):
 
 
 class GlobalPooling(Layer):
-    """One number a channel."""
+    """One number a channel: `[N, *S, C]` -> `[N, C]`, or `[N, 1..., C]` with `keepdims`."""
 
     operators: ClassVar[tuple[str, str]]
     """(pool, reduction): what computes it channels first, and channels last."""

@@ -34,6 +34,7 @@ class SymbolicTensor:
 
     @property
     def layer(self) -> Layer:
+        """The layer whose call returned it."""
         return self.node.layer
 
     def __repr__(self) -> str:

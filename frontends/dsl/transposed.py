@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from convc.frontends.dsl import activations
 from convc.frontends.dsl.arguments import positive, sizes
 from convc.frontends.dsl.convolution import Sizes, Window, kernel_to_onnx
@@ -16,7 +14,7 @@ from convc.frontends.dsl.windows import transposed_pads, transposed_size
 
 
 class Conv2DTranspose(Window):
-    """The gradient of a convolution: its kernel is `[H, W, filters, input channels]`."""
+    """The gradient of a convolution: `[N, H, W, C]` -> `[N, H', W', filters]`, kernel `[*K, filters, C]`."""
 
     spatial = 2
     ranks = (4,)
@@ -78,7 +76,7 @@ class Conv2DTranspose(Window):
             [
                 emitter.first(x),
                 emitter.weight(self.kernel, "IOHW", kernel_to_onnx),
-                *([emitter.weight(self.bias, "C", np.asarray)] if self.bias else []),
+                *emitter.bias(self.bias),
             ],
             kernel_shape=self.kernel_size,
             strides=self.strides,

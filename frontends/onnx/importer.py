@@ -72,8 +72,7 @@ def import_model(
     """The module of an ONNX model, its weights put into the context's store.
 
     `shapes` gives inputs their shapes where the model leaves them symbolic, or others than it declares where its graph
-    allows them. `constants` are inputs whose values are
-    known now: they leave the signature. Raises ImportProblem.
+    allows them. `constants` are inputs whose values are known now: they leave the signature. Raises ImportProblem.
     """
     folder = None
     if isinstance(model, onnx.ModelProto):

@@ -76,13 +76,13 @@ def _lp_pool(
     x: SSAValue,
     kernel: Sequence[int],
     strides: Sequence[int],
-    pads: list[int],
+    pads: Sequence[int],
     dilations: Sequence[int],
     ceil_mode: bool,
 ) -> SSAValue:
     """sum(|x|^p)^(1/p) as an average that counts its padding: all its windows are of one size, which multiplies."""
     p = node.attribute("p", 2)
-    spatial = len(kernel)
+    spatial, pads = len(kernel), list(pads)
     for i in range(spatial):  # what ceil_mode adds at the end becomes declared padding
         size, span = shape_of(x)[2 + i], dilations[i] * (kernel[i] - 1) + 1
         count = shapes.window(size, kernel[i], strides[i], dilations[i], pads[i], pads[spatial + i], ceil_mode)

@@ -138,6 +138,7 @@ def _held(attribute: AttributeProto) -> Iterable[onnx.GraphProto]:
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """Every tensor that a model holds: weights, and attributes of nodes at any depth."""
     for graph in _graphs(model):
         yield from graph.initializer
     for node in _nodes(model):

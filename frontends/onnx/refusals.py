@@ -46,6 +46,7 @@ class Refusals:
         self._unknown: list[SSAValue] = []
 
     def unsupported(self, node: onnx.NodeProto) -> None:
+        """A node of an operator that there is no way to import."""
         self._operators.setdefault(operator_name(node), []).append(node_name(node))
 
     def refuse(self, node: onnx.NodeProto, error: Exception) -> None:

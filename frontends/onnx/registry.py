@@ -100,6 +100,7 @@ class Node:
         return self._importer.materialise(self.given(position), f"{self._hint}.{position}")
 
     def values(self) -> list[SSAValue]:
+        """All inputs as SSA values."""
         return [self.value(position) for position in range(len(self._inputs))]
 
     def constant(self, position: int, what: str) -> np.ndarray:
@@ -120,12 +121,15 @@ class Node:
         return [int(i) for i in self.constant(position, what).reshape(-1)]
 
     def shape(self, position: int = 0) -> tuple[int, ...]:
+        """The shape of an input, known or computed."""
         return static_shape(self.given(position))
 
     def dtype(self, position: int = 0) -> np.dtype:
+        """The element type of an input, as numpy's."""
         return static_dtype(self.given(position))
 
     def element(self, position: int = 0) -> Attribute:
+        """The element type of an input, as the IR's."""
         return from_numpy(self.dtype(position))
 
     # Attributes

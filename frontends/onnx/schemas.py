@@ -77,6 +77,7 @@ def function_body(node: onnx.NodeProto, inputs: Sequence[Value | None], opset: i
 
 
 def has_function_body(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether `function_body` may give one, as far as can be told before the inputs are known."""
     schema = _schema(node.op_type, node.domain, opset)
     return bool(schema and (schema.has_function or schema.has_context_dependent_function))
 

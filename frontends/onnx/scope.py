@@ -68,6 +68,7 @@ class Scope:
         raise ValueError(f"reads '{name}', which is nowhere defined")
 
     def defines(self, name: str) -> bool:
+        """Whether this scope itself has the name, not one around it."""
         return name in self.values or name in self.initializers
 
     def bound(self, node: onnx.NodeProto) -> onnx.NodeProto:

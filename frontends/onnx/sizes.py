@@ -155,4 +155,5 @@ def _groups(source: Shape, target: Shape) -> Iterator[tuple[slice, slice]]:
 
 
 def text(shape: Sequence[int]) -> str:
+    """1x3x224x224."""
     return "x".join(map(str, shape)) or "scalar"

@@ -90,6 +90,15 @@ def test_building_again_replaces_the_artifact(convc: Convc, built: Path, model: 
     assert files(tmp_path) == ["net.convc", "net.onnx"]
 
 
+def test_a_dump_holds_what_the_kernels_became(convc: Convc, model: Path, tmp_path: Path) -> None:
+    assert convc("build", model, "--no-verify", "--dump-ir", "dump").returncode == 0
+    (folder,) = (tmp_path / "dump").glob("*-lower")
+    assert {"k0_conv.py", "k1_conv.py", "program.c"} <= {*files(folder)}
+    program = (folder / "program.c").read_text()
+    assert program.index("STEP(0, k0_conv(in[0], ") < program.index("STEP(1, k1_conv(")
+    assert 'def main(arg0: T.Buffer((1, 3, 6, 6), "float32"), ' in (folder / "k0_conv.py").read_text()
+
+
 def test_dumped_modules_go_back_into_opt(convc: Convc, model: Path, tmp_path: Path) -> None:
     assert convc("build", model, "--no-verify", "--dump-ir", "dump").returncode == 0
     names = [path.name for path in sorted((tmp_path / "dump").glob("*.mlir"))]

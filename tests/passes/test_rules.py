@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from xdsl.dialects.builtin import ModuleOp
 
+from convc.ir.dialect import CompilerContext
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
+from convc.ir.interpreter import interpret
 from convc.ir.neural import BatchNormOp
-from convc.ir.text import main_function, to_text
+from convc.ir.text import main_function, parse, to_text
 from convc.passes.canonicalise import canonicalise
 from convc.passes.fold_batch_norm import fold_batch_norms
 from convc.passes.fold_conv_scale import fold_scales
@@ -64,6 +66,32 @@ def test_rules_that_undo_one_another_end_with_a_warning(graph):
 )
 def test_splat_is_the_one_number_of_an_array(array, number):
     assert splat(array) == number
+
+
+def test_zeros_of_two_signs_are_two_numbers():
+    context = CompilerContext()
+    for name, sign in (("zeros", 1), ("minus_zeros", -1)):
+        context.weights.add(np.array([0, 1], np.float32) * np.float32(sign) * np.float32([1, sign]), name)
+    module = parse(
+        """
+        func.func @main(%x: tensor<2xf32>) -> (tensor<2xf32>, tensor<2xf32>, tensor<2xf32>, tensor<2xf32>) {
+          %a = convc.constant 0.0 : f64 : tensor<f32>
+          %b = convc.constant -0.0 : f64 : tensor<f32>
+          %c = convc.weight @zeros : tensor<2xf32>
+          %d = convc.weight @minus_zeros : tensor<2xf32>
+          %e = convc.elementwise div(%x, %a) : (tensor<2xf32>, tensor<f32>) -> tensor<2xf32>
+          %f = convc.elementwise div(%x, %b) : (tensor<2xf32>, tensor<f32>) -> tensor<2xf32>
+          %g = convc.elementwise div(%x, %c) : (tensor<2xf32>, tensor<2xf32>) -> tensor<2xf32>
+          %h = convc.elementwise div(%x, %d) : (tensor<2xf32>, tensor<2xf32>) -> tensor<2xf32>
+          func.return %e, %f, %g, %h : tensor<2xf32>, tensor<2xf32>, tensor<2xf32>, tensor<2xf32>
+        }
+        """,
+        context,
+    )
+    canonicalise(module, context)
+    found = list(interpret(module, context.weights, {"input0": np.array([1, 2], np.float32)}).values())
+    inf = np.inf
+    np.testing.assert_array_equal(found, np.array([[inf, inf], [-inf, -inf], [inf, 2], [-inf, 2]], np.float32))
 
 
 def conv_graph(graph):

@@ -95,6 +95,7 @@ FORMS: dict[str, Callable[[np.ndarray], Any]] = {
     "transposed": lambda a: np.ascontiguousarray(a.T).T,
     "broadcast": lambda a: np.broadcast_to(a[:1, :1, :1], a.shape),
     "read-only": read_only,
+    "of the other byte order": lambda a: a.astype(a.dtype.newbyteorder()),
 }
 
 

@@ -224,6 +224,48 @@ def test_division_by_a_known_number(dtype, divisor, build_kernel, run_kernel):
         np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_division_by_a_known_zero_of_either_sign(dtype, build_kernel, run_kernel):
+    x = special(dtype)
+
+    def body(x):
+        zeros = (ConstantOp(zero, tensor(from_numpy(dtype), ())).result for zero in (0.0, -0.0))
+        return tuple(ElementwiseOp(Fn.DIV, x, zero).result for zero in zeros)
+
+    found = run_kernel(build_kernel([(x.shape, dtype)], body), Generic(), [x])
+    with np.errstate(all="ignore"):
+        for zero, actual in zip((0.0, -0.0), found, strict=True):
+            np.testing.assert_array_equal(actual, x / np.array(zero, dtype))
+
+
+@pytest.mark.parametrize("template", [Generic(), Injective()])
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda x, zero, apply: apply(Fn.SUB, x, x),
+        lambda x, zero, apply: apply(Fn.MUL, x, zero),
+        lambda x, zero, apply: apply(Fn.MUL, zero, x),
+        lambda x, zero, apply: apply(Fn.DIV, zero, x),
+        lambda x, zero, apply: apply(Fn.EQUAL, x, x),
+        lambda x, zero, apply: apply(Fn.GREATER_OR_EQUAL, x, x),
+        lambda x, zero, apply: apply(Fn.NOT, apply(Fn.LESS, x, zero)),
+        lambda x, zero, apply: apply(Fn.NOT, apply(Fn.EQUAL, *[apply(Fn.ABS, x)] * 2)),
+    ],
+    ids=["x - x", "x * 0", "0 * x", "0 / x", "x == x", "x >= x", "not x < 0", "|x| != |x|"],
+)
+def test_infinities_and_nan_are_no_reals(body, template, build_kernel, run_kernel):
+    x = special()
+
+    def region(x):
+        zero = ConstantOp(0.0, tensor(from_numpy("float32"), ())).result
+        return body(x, zero, lambda fn, *operands: ElementwiseOp(fn, *operands).result)
+
+    (actual,) = run_kernel(build_kernel([(x.shape, "float32")], region), template, [x])
+    with np.errstate(all="ignore"):
+        exact = body(x, np.float32(0), lambda fn, *operands: FUNCTIONS[fn].numpy(*operands))
+    np.testing.assert_array_equal(actual, exact)
+
+
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
 def test_powers_of_integers(dtype, build_kernel, run_kernel):
     a, b = (each.reshape(-1).astype(dtype) for each in np.meshgrid(np.arange(0, 12), np.arange(0, 6)))

@@ -15,9 +15,9 @@ from convc.ir.text import kernel_text, main_function, parse
 from convc.passes.layouts import alternatives
 from convc.passes.registry import pipeline
 from convc.targets.choosing import candidates
+from convc.targets.cpus import parse_cpu
 from convc.targets.layout_costs import Cycles
 from convc.targets.measurements import Record
-from convc.targets.target import parse_cpu
 
 TARGET = "cpu:skylake-avx512"
 CONV = "strides [1, 1] pads [0, 0, 0, 0] dilations [1, 1] group 1"

@@ -20,12 +20,10 @@ from convc.runtime.arrays import aligned_empty, dtype_named, usable
 from convc.runtime.cuda.dlpack import DeviceArray, device_array, on_device
 from convc.runtime.cuda.driver import Context, CudaError, Driver, capability_of
 from convc.runtime.cuda.launch import Launch, memory_of
-from convc.runtime.cuda.memory import Allocation, Pool
+from convc.runtime.cuda.memory import Allocation, Pool, aligned
 from convc.runtime.cuda.streams import Event, Graph, Stream, handle_of
 from convc.runtime.weights import read_weights
 
-_ALIGNMENT = 256
-"""Of what lies in memory of convc's own: what the driver gives its allocations."""
 _VECTOR = 16
 """What vector accesses and tensor maps ask of the address of a caller's tensor."""
 _GRAPHS = 8
@@ -79,7 +77,7 @@ class CudaEngine:
             "arena": max(variant["arena_bytes"] for variant in variants),
             "scratch": max((kernel["scratch_bytes"] for kernel in manifest["kernels"].values()), default=0),
         }
-        needed = sum(map(_aligned, sizes.values()))
+        needed = sum(map(aligned, sizes.values()))
         try:
             base = context.memory(needed)
             pinned = context.pinned(sizes["input"] + sizes["output"])
@@ -90,8 +88,8 @@ class CudaEngine:
             raise CudaError(f"it needs {needed >> 20} MiB of the GPU's memory, {free >> 20} MiB are free") from None
         regions = {}
         for name, size in sizes.items():
-            regions[name] = (base, base + _aligned(size))
-            base += _aligned(size)
+            regions[name] = (base, base + aligned(size))
+            base += aligned(size)
         context.stream.upload(regions["weight"][0], weights.ctypes.data, weights.nbytes)
         context.stream.synchronise()
         functions = {
@@ -315,7 +313,7 @@ class _Staged:
         for tensor in tensors:
             self.addresses.append(device + self.nbytes)
             self._pinned.append(pinned + self.nbytes)
-            self.nbytes += _aligned(_nbytes(tensor))
+            self.nbytes += aligned(_nbytes(tensor))
 
     def extents(self, addresses: Sequence[int]) -> list[tuple[int, int]]:
         """Where the tensors begin and end, if they lie at these addresses."""
@@ -362,12 +360,8 @@ def lacking(target: Mapping[str, Any], library: Path | None = None) -> str:
 
 
 def _total(tensors: Sequence[Mapping[str, Any]]) -> int:
-    return sum(_aligned(_nbytes(tensor)) for tensor in tensors)
+    return sum(aligned(_nbytes(tensor)) for tensor in tensors)
 
 
 def _nbytes(tensor: Mapping[str, Any]) -> int:
     return prod(tensor["shape"]) * dtype_named(tensor["dtype"]).itemsize
-
-
-def _aligned(nbytes: int) -> int:
-    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT

@@ -8,6 +8,8 @@ from ctypes import byref, c_int, c_size_t, c_ubyte, c_uint64, c_ushort, c_void_p
 from convc.runtime.cuda.driver import Context, Driver
 from convc.runtime.cuda.streams import Stream
 
+ALIGNMENT = 256
+"""Bytes: where tensors begin that share memory, as all memory does that the driver gives."""
 _PINNED = 1  # CUmemAllocationType: not to be moved
 _DEVICE = 1  # CUmemLocationType
 _RELEASE_THRESHOLD = 4  # CUmemPool_attribute
@@ -50,3 +52,8 @@ class Allocation:
         if self.shared:
             self.pool.context.synchronise_all()
         self.pool.context.driver.call("cuMemFreeAsync", c_uint64(self.address), self.stream.handle)
+
+
+def aligned(nbytes: int) -> int:
+    """The bytes that a tensor takes up beside others."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,14 +21,13 @@ from convc.artifact.manifest import ArtifactError
 from convc.runtime.cuda.dlpack import DeviceArray
 from convc.runtime.cuda.driver import CudaError, Driver
 from convc.runtime.cuda.engine import CudaEngine
-from convc.runtime.cuda.memory import Allocation, Pool
+from convc.runtime.cuda.memory import Allocation, Pool, aligned
 from convc.tuning.competing import compete, right_ones
 from convc.tuning.cuda.folder import Candidates
 from convc.tuning.findings import RUNNING, SINCE, Failed, Finding
 from convc.tuning.results import GUARD, Output
 from convc.tuning.supervising import Beat
 
-_ALIGNMENT = 256
 _SAMPLE_NS = 500_000  # a graph has as many calls as take so long: events tell 0.5 us
 _CALLS = (2, 256)  # at the least and at the most
 _MOST_GRAPHS = 16  # of a candidate, each of which reads other copies of the weights
@@ -132,7 +132,7 @@ class Bench:
         for _ in range(calls):
             variant = graphs.first + self._turns[candidate]
             self._turns[candidate] = (self._turns[candidate] + 1) % graphs.count
-            total += self._watched(candidate, lambda: engine.elapsed(variant, [self._memory]))  # noqa: B023
+            total += self._watched(candidate, partial(engine.elapsed, variant, [self._memory]))
         return total / (calls * graphs.calls)
 
     def _watched(self, candidate: int, run: Callable[[], T]) -> T:
@@ -186,7 +186,7 @@ def _joined(arrays: Mapping[int, np.ndarray]) -> tuple[np.ndarray, dict[int, int
     offsets, end = {}, 0
     for i, array in arrays.items():
         offsets[i] = end
-        end += -(-array.size // _ALIGNMENT) * _ALIGNMENT
+        end += aligned(array.size)
     joined = np.zeros(end, np.uint8)
     for i, array in arrays.items():
         joined[offsets[i] : offsets[i] + array.size] = array
