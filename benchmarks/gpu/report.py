@@ -32,9 +32,10 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def times(rows: Sequence[Row], engines: Sequence[str]) -> str:
-    """A row a case: convc's time and error, and its ratio to each other engine's time; less than 1: convc is faster."""
+    """A row a case: convc's error and that of the best of the others, its time, and the ratio to each other engine's;
+    less than 1: convc is faster."""
     peers = [engine for engine in engines if engine != "convc"]
-    lines = _header(["model", "precision", "batch", "error", "convc ms", *(f"/ {peer}" for peer in peers)])
+    lines = _header(["model", "precision", "batch", "error", "others'", "convc ms", *(f"/ {peer}" for peer in peers)])
     for row in rows:
         ours = row["engines"].get("convc", {})
         cells = [
@@ -42,12 +43,13 @@ def times(rows: Sequence[Row], engines: Sequence[str]) -> str:
             row["precision"],
             row["batch"],
             _number(ours, "error", ".0e") + ("" if ours.get("right", True) else " !"),
+            _least_error([row["engines"].get(peer, {}) for peer in peers]),
+            _number(ours, "median_ms", ".3f"),
         ]
-        cells += [_number(ours, "median_ms", ".3f")]
         lines.append(_line([*cells, *(_number(row["engines"].get(peer, {}), "convc_ratio", ".2f") for peer in peers)]))
     if len(rows) > 1:
         means = [_geometric_mean([row["engines"].get(peer, {}).get("convc_ratio") for row in rows]) for peer in peers]
-        lines.append(_line(["**geometric mean**", "", "", "", "", *means]))
+        lines.append(_line(["**geometric mean**", "", "", "", "", "", *means]))
     return "\n".join(lines)
 
 
@@ -150,6 +152,11 @@ def _number(found: Mapping[str, Any], key: str, form: str) -> str:
     if key not in found:
         return "-"
     return "inf" if found[key] is None else format(found[key], form)
+
+
+def _least_error(found: Sequence[Mapping[str, Any]]) -> str:
+    known = [each["error"] for each in found if each.get("error") is not None]
+    return format(min(known), ".0e") if known else "-"
 
 
 def _geometric_mean(ratios: Sequence[float | None]) -> str:

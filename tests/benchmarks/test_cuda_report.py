@@ -35,10 +35,10 @@ def test_engines_that_failed_leave_the_means() -> None:
     rows = [*ROWS, row(32, convc={"failed": "no memory"}, torch={"error": 0.0, "right": True, "median_ms": 9.0})]
     _, _, *lines = report.times(rows, ENGINES).splitlines()
     assert lines == [
-        "| net | fp16 | 1 | 2e-04 | 0.500 | 0.25 | - |",
-        "| net | fp16 | 8 | 2e-04 | 0.500 | 1.00 | - |",
-        "| net | fp16 | 32 | - | - | - | - |",
-        "| **geometric mean** |  |  |  |  | 0.50 | - |",
+        "| net | fp16 | 1 | 2e-04 | 1e-03 | 0.500 | 0.25 | - |",
+        "| net | fp16 | 8 | 2e-04 | 0e+00 | 0.500 | 1.00 | - |",
+        "| net | fp16 | 32 | - | 0e+00 | - | - | - |",
+        "| **geometric mean** |  |  |  |  |  | 0.50 | - |",
     ]
     assert [report.failures(each) for each in rows] == [[], [], ["net fp16 x32: convc: no memory"]]
     told = report.progress({"row": rows[-1]})
@@ -48,7 +48,7 @@ def test_engines_that_failed_leave_the_means() -> None:
 def test_what_is_wrong_or_was_not_compared_is_marked() -> None:
     wrong = row(1, convc=CONVC | {"error": 0.5, "right": False}, torch=CONVC | {"error": None, "right": False})
     wrong["reference"] = {"untold": "ValueError: no rule", "doubt": 2e-3}
-    assert report.times([wrong], ENGINES).splitlines()[-1] == "| net | fp16 | 1 | 5e-01 ! | 0.500 | 1.00 | - |"
+    assert report.times([wrong], ENGINES).splitlines()[-1] == "| net | fp16 | 1 | 5e-01 ! | - | 0.500 | 1.00 | - |"
     assert report.failures(wrong) == [
         "net fp16 x1: convc: max|diff|/max|ref| 5.0e-01",
         "net fp16 x1: torch: max|diff|/max|ref| inf",
