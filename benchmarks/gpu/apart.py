@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -151,6 +152,16 @@ def _steps(command: Sequence[str], case: Planned, deadline: float) -> Iterator[s
             time.sleep(_POLL)
 
 
+def end_with_parent() -> None:
+    """Let this process of `run_apart`'s end when that one does, however it does: the GPU is for who comes next."""
+
+    def watch() -> None:
+        sys.stdin.read()  # which is open as long as the parent lives
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 class _Process:
     """A process on some cases. It ends, with all that it has started, when this is left."""
 
@@ -160,7 +171,9 @@ class _Process:
         output.touch()
         contents = {"cases": [asdict(case) for case in cases], "trace": trace, "output": str(output)}
         task.write_text(json.dumps(contents))
-        self._process = subprocess.Popen([*command, str(task)], start_new_session=True, stdout=sys.stderr)
+        self._process = subprocess.Popen(
+            [*command, str(task)], start_new_session=True, stdin=subprocess.PIPE, stdout=sys.stderr
+        )
         self._output = output.open()
         self._line = ""
 

@@ -37,7 +37,7 @@ from convc.runtime.cuda.driver import CudaError
 from convc.runtime.cuda.engine import CudaEngine
 from gpu import report
 from gpu.alone import Alone, Engine, HostCase, convc_engine, data_sheet, one_line
-from gpu.apart import Results, run_apart
+from gpu.apart import Results, end_with_parent, run_apart
 from gpu.kernels import kernel_table
 from gpu.plan import Planned, plan
 from gpu.weights import graph_weights, restore
@@ -215,6 +215,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
+        end_with_parent()
         work(json.loads(arguments.work.read_text()))
         return
     begin = time.monotonic()

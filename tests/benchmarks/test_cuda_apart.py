@@ -101,6 +101,35 @@ def test_what_time_does_not_reach_is_told(tmp_path) -> None:
     assert results.unreached == ["b fp16 x1: convc", "b fp16 x1: convc, torch-graph"]
 
 
+PARENT = """
+import sys
+from gpu.apart import run_apart
+from gpu.plan import Planned
+run_apart([sys.executable, sys.argv[1]], [Planned("a", "fp16", 1, (), 1.0)], 60)
+"""
+CHILD = """
+import time
+from gpu.apart import end_with_parent
+end_with_parent()
+alive = open("alive", "w")
+alive.write("yes")
+alive.flush()
+time.sleep(600)
+"""
+
+
+def test_no_process_outlives_the_one_that_started_it(tmp_path) -> None:
+    """A benchmark that is killed leaves the GPU to who comes next."""
+    (tmp_path / "child.py").write_text(CHILD)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "benchmarks")}
+    command = [sys.executable, "-c", PARENT, "child.py"]
+    os.mkfifo(tmp_path / "alive")
+    with subprocess.Popen(command, env=environment, cwd=tmp_path) as parent, (tmp_path / "alive").open() as alive:
+        assert alive.read(3) == "yes"
+        parent.kill()
+        assert alive.read() == ""  # which nobody could write to any more
+
+
 @pytest.fixture
 def on_software(packed, tmp_path) -> Path:
     """The pack, its machine code that of the software device."""
