@@ -2,13 +2,16 @@
 """Build networks for a GPU here, and pack them with all that it takes to time them beside torch on a machine that has
 one, but no compiler and no network: convc's run-time and a script, which need numpy and torch.
 
-    python benchmarks/cuda.py pack OUT MODEL.onnx... [--target cuda:sm_90a] [--batch 1,8,32,128] [--precision fp16,fp32]
+    python benchmarks/cuda.py pack OUT MODEL.onnx... [--target cuda:sm_90a] [--precision fp16,fp32]
+        [--batch 1,8,32,128] [--others 1,32]
 
-    there: tar xzf OUT.tar.gz && python OUT/run.py
+    there: tar xzf OUT.tar.gz && python OUT/run.py --minutes 9
 
-Writes the folder OUT and OUT.tar.gz, of at most 60 MB. The batches of a model in one precision are variants of one
-artifact, and share its weights. Large weights do not travel: both machines draw the same numbers, about as large as
-the model's own, from a seed, and the digests in the artifact's manifest tell that they are the same.
+Writes the folder OUT and OUT.tar.gz, of at most 60 MB. The first model is what matters most, and comes in all batches.
+The batches of a model in one precision are variants of one artifact, and share its weights. Large weights do not
+travel: both machines draw the same numbers, about as large as the model's own, from a seed, and the digests in the
+artifact's manifest tell that they are the same. What the network computes with them, by the definition of its
+operations in float64, travels for a few images.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gpu.alone import definition, feed
 from gpu.weights import drawn, graph_weights, packed, write_weights
 from graphs import graph_of
 from safetensors.numpy import load_file
@@ -37,6 +41,7 @@ import convc
 from convc.artifact.manifest import WEIGHTS, file_digest, read_manifest
 from convc.frontends.onnx import ImportProblem, import_model
 from convc.ir.dialect import CompilerContext
+from convc.ir.interpreter import interpret
 from convc.ir.signature import input_signature
 from convc.ir.weights import WeightStore
 from convc.pipeline import Build
@@ -71,12 +76,13 @@ class ModelPack:
         self.path, self.folder, self.shapes = path, folder, _declared(path, shapes)
         self.drawings: dict[str, dict[str, Any]] = {}
         self.carried: dict[str, np.ndarray] = {}
+        self.batches: Sequence[int] = ()
         folder.mkdir(parents=True)
 
     def build(self, target: AnyTarget, precision: str, batches: Sequence[int]) -> None:
         """Write an artifact, a variant for each batch, and how its weights are made."""
         build = Build(target, precision=precision)
-        modules = []
+        modules, self.batches = [], batches
         for batch in batches:
             build.on_module = partial(self._simplified, batch)
             modules.append(build.module(self.path, {name: (batch, *rest) for name, (_, *rest) in self.shapes.items()}))
@@ -87,13 +93,14 @@ class ModelPack:
     def contents(self) -> dict[str, Any]:
         """Its entry in pack.json; writes the weights that travel."""
         np.savez(self.folder / "weights.npz", **self.carried)
-        return {"name": self.folder.name, "drawn": self.drawings}
+        return {"name": self.folder.name, "batches": list(self.batches), "drawn": self.drawings}
 
     def _simplified(self, batch: int, phase: str, module: ModuleOp, context: CompilerContext) -> None:
         """Write the graph that torch runs, and put weights of known seeds into that which convc goes on with."""
         if phase != "simplify":
             return
-        (self.folder / f"graph-{batch}.json").write_text(json.dumps(graph_of(module), separators=(",", ":")))
+        graph = graph_of(module)
+        (self.folder / f"graph-{batch}.json").write_text(json.dumps(graph, separators=(",", ":")))
         store = WeightStore()
         for name, array in context.weights.items():
             if array.dtype == np.float32 and array.size >= DRAWN_ELEMENTS:
@@ -110,6 +117,10 @@ class ModelPack:
                 raise PackError(f"{self.path}: the weight {name} is another at batch {batch}")
             store.add(array, name)
         context.weights = store
+        defined = self.folder / "defined.npz"
+        if batch == min(self.batches) and not defined.exists():
+            inputs = {entry["name"]: x for entry, x in zip(graph["inputs"], feed(graph, 0), strict=True)}
+            np.savez(defined, **definition(interpret(module, dict(store.items()), inputs, np.float64)))
 
 
 def _rms(weight: np.ndarray) -> float:
@@ -155,10 +166,12 @@ def pack(
     models: Mapping[Path, Mapping[str, Sequence[int]]],
     target: str = "cuda:sm_90a",
     batches: Sequence[int] = (1, 8, 32, 128),
+    others: Sequence[int] | None = None,
     precisions: Sequence[str] = ("fp16", "fp32"),
     large: bool = False,
 ) -> int:
-    """Write `output` and its .tar.gz; the latter's size in bytes. `models` gives the shapes that each leaves open.
+    """Write `output` and its .tar.gz; the latter's size in bytes. `models` gives the shapes that each leaves open;
+    those after the first come in the batches `others`, if these are given.
     Raises PackError for a pack of more than 60 MB unless `large`, and what a build raises; then nothing is written."""
     archive = output.with_name(f"{output.name}.tar.gz")
     for path in (output, archive):
@@ -175,13 +188,12 @@ def pack(
             begin = time.perf_counter()
             model = ModelPack(path, shapes, folder / "models" / path.stem)
             for precision in precisions:
-                model.build(parsed, precision, batches)
+                model.build(parsed, precision, batches if not entries or others is None else others)
             entries.append(model.contents())
             print(f"{path.stem}: {time.perf_counter() - begin:.0f} s", flush=True)
         contents = {
             "convc": convc.__version__,
             "target": target,
-            "batches": list(batches),
             "precisions": {precision: PRECISIONS[precision].tolerance for precision in precisions},
             "models": entries,
         }
@@ -219,7 +231,8 @@ def main() -> None:
         "models", nargs="+", metavar="MODEL[@NAME=SHAPE]", help="an ONNX file, with the shape of an open input"
     )
     command.add_argument("--target", default="cuda:sm_90a", help="the GPU there (default cuda:sm_90a)")
-    command.add_argument("--batch", default="1,8,32,128", type=lambda text: [int(part) for part in text.split(",")])
+    command.add_argument("--batch", default="1,8,32,128", type=_numbers, help="of the first model (default 1,8,32,128)")
+    command.add_argument("--others", default="1,32", type=_numbers, help="batches of all others (default 1,32)")
     command.add_argument("--precision", default="fp16,fp32", type=lambda text: text.split(","))
     command.add_argument("--large", action="store_true", help="more than 60 MB may travel")
     arguments = parser.parse_args()
@@ -232,11 +245,16 @@ def main() -> None:
         models[Path(path)] = {name: tuple(map(int, sizes.split("x"))) for name, _, sizes in parts}
     try:
         size = pack(
-            *(arguments.output, models, arguments.target, arguments.batch, arguments.precision, arguments.large)
+            *(arguments.output, models, arguments.target, arguments.batch, arguments.others),
+            *(arguments.precision, arguments.large),
         )
     except (PackError, TargetError, ImportProblem, OSError) as error:
         sys.exit(str(error))
     print(f"{arguments.output}.tar.gz: {size / 1e6:.1f} MB; there: python {arguments.output.name}/run.py")
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from typing import Protocol, TypeAlias
 
 import torch
 
-from convc.artifact.manifest import check_files, read_manifest
 from convc.runtime import Executable
 from convc.runtime.cuda.driver import Driver
 from convc.runtime.cuda.engine import CudaEngine
+from gpu.alone import loaded
 
 Tensors: TypeAlias = Sequence[torch.Tensor]
 Run: TypeAlias = Callable[[int], Tensors]
@@ -28,6 +28,9 @@ class Device(Protocol):
     def load(self, artifact: Path) -> tuple[Executable, CudaEngine]:
         """convc's network, ready to run. Raises ArtifactError."""
 
+    def check(self) -> None:
+        """Give back unused memory. Raises RuntimeError where the device takes no more work."""
+
     def milliseconds(self, work: Callable[[], object]) -> float:
         """The time, by the device's own clock, of what a function gives it to do."""
 
@@ -43,8 +46,6 @@ class Cuda:
     def __init__(self) -> None:
         if not torch.cuda.is_available():
             raise RuntimeError("torch finds no GPU")
-        # The algorithm of each convolution by measurement: the best that cuDNN has.
-        torch.backends.cudnn.benchmark = True
 
     def describe(self) -> dict[str, str]:
         return {
@@ -56,10 +57,11 @@ class Cuda:
         }
 
     def load(self, artifact: Path) -> tuple[Executable, CudaEngine]:
-        manifest = read_manifest(artifact)
-        check_files(artifact, manifest)
-        engine = CudaEngine(artifact, manifest)
-        return Executable(artifact, manifest, engine=engine), engine
+        return loaded(artifact)
+
+    def check(self) -> None:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
 
     def milliseconds(self, work: Callable[[], object]) -> float:
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

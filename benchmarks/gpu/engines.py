@@ -7,49 +7,51 @@ convc takes its inputs as the model declares them, and converts them itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
 
 import numpy as np
 import torch
 
-from convc.runtime import Executable
-from convc.runtime.cuda.engine import CudaEngine
+from gpu.alone import Engine, Graph, HostCase, Weights, one_line, relative
 from gpu.device import Device, Run, Tensors
 from gpu.fused import fused
-from gpu.network import Graph, torch_module
+from gpu.network import torch_module
 
-Weights: TypeAlias = Mapping[str, np.ndarray]
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-FEEDS = 4
-"""Sets of inputs that take turns, so that none is in a cache because it was just read."""
 
 
-class Case:
-    """A network at one batch size and precision on a device, with inputs and what torch computes of them in fp32.
-    `feeds` are sets of inputs as the model declares them."""
+class Case(HostCase):
+    """A network on a device, with what torch computes of its inputs in fp32 too, all images of a batch."""
 
-    def __init__(self, graph: Graph, weights: Weights, precision: str, device: Device, seed: int = 0) -> None:
-        self.graph, self.weights, self.precision, self.device = graph, weights, precision, device
-        self.dtype = DTYPES[precision]
-        generator = np.random.default_rng(seed)
-        shapes = [entry["shape"] for entry in graph["inputs"]]
-        self.feeds = [
-            [torch.from_numpy(generator.standard_normal(shape, np.float32)).to(device.name) for shape in shapes]
-            for _ in range(FEEDS)
-        ]
+    def __init__(
+        self,
+        graph: Graph,
+        weights: Weights,
+        precision: str,
+        defined: Mapping[str, np.ndarray],
+        device: Device,
+    ) -> None:
+        super().__init__(graph, weights, precision, defined)
+        self.device, self.dtype = device, DTYPES[precision]
+        self.feeds = [[torch.from_numpy(x).to(device.name) for x in feed] for feed in self.feeds]
+        self.expected: list[np.ndarray] = []
         use_tf32(False)
-        with torch.inference_mode():
-            outputs = torch_module(graph, weights).to(device.name)(*self.feeds[0])
-        self.expected = [output.cpu().numpy() for output in outputs]
+        # Once: no search for the fastest algorithms.
+        torch.backends.cudnn.benchmark = False
+        try:
+            with torch.inference_mode():
+                outputs = torch_module(graph, weights).to(device.name)(*self.feeds[0])
+            self.expected = [output.cpu().numpy() for output in outputs]
+            self.doubt = super().error(self.expected)
+        except Exception as error:
+            self.untold = one_line(error)
+        torch.backends.cudnn.benchmark = True
         use_tf32(precision == "tf32")
 
     def error(self, outputs: Sequence[np.ndarray]) -> float:
-        """max|diff| / max|ref| of the worst output for the first feed; NaN and infinities count as infinite."""
-        errors = [
-            float(np.abs(found.astype(np.float64) - wanted).max() / max(np.abs(wanted).max(), 1e-30))
-            for found, wanted in zip(outputs, self.expected, strict=True)
-        ]
-        return max(error if np.isfinite(error) else float("inf") for error in errors)
+        """max|diff| / max|ref| of the worst output for the first feed, by the definition and by torch's fp32."""
+        pairs = zip(outputs, self.expected, strict=True) if self.expected else ()
+        by_torch = [relative(found.astype(np.float64), wanted, np.abs(wanted).max()) for found, wanted in pairs]
+        return max([super().error(outputs), *by_torch])
 
     def module(self, graph: Graph | None = None) -> torch.nn.Module:
         """torch's network in this precision."""
@@ -67,31 +69,6 @@ class Case:
     def _given(self, x: torch.Tensor) -> torch.Tensor:
         x = x.to(self.dtype)
         return x.to(memory_format=torch.channels_last) if self._last and x.ndim == 4 else x
-
-
-class Engine:
-    """Outputs for the first feed as float32, and the ms that one inference takes, all feeds in turn."""
-
-    def __init__(self, outputs: Callable[[], list[np.ndarray]], milliseconds: Callable[[], float]) -> None:
-        self.outputs, self.milliseconds = outputs, milliseconds
-
-
-def convc_engine(case: Case, executable: Executable, engine: CudaEngine) -> Engine:
-    """convc's CUDA graph, on inputs where they lie."""
-    names = [entry["name"] for entry in case.graph["inputs"]]
-    shapes = [tuple(entry["shape"]) for entry in case.graph["inputs"]]
-    number = [[shape for _, shape, _ in inputs] for inputs in executable.signatures].index(shapes)
-    prepared = [
-        [engine.prepare(x, *signature) for x, signature in zip(feed, executable.signatures[number], strict=True)]
-        for feed in case.feeds
-    ]
-
-    def outputs() -> list[np.ndarray]:
-        found = executable.run(dict(zip(names, case.feeds[0], strict=True)))
-        arrays = (found[entry["name"]] for entry in case.graph["outputs"])
-        return [array if isinstance(array, np.ndarray) else array.numpy() for array in arrays]
-
-    return Engine(outputs, lambda: engine.elapsed(number, prepared) / len(prepared) / 1e6)
 
 
 def _torch_engine(case: Case, run: Run) -> Engine:
@@ -147,9 +124,3 @@ PEERS: Mapping[str, Callable[[Case], Engine]] = {
 def use_tf32(use: bool) -> None:
     """Whether torch may round factors of float32 products to TF32."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = use
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as a line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,8 +1,8 @@
-"""What the device does at the most, as torch measures it, and how near to that each of convc's kernels comes."""
+"""What the device does at the most, as torch measures it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from statistics import median
 from typing import Any
@@ -10,14 +10,12 @@ from typing import Any
 import torch
 
 from convc.roofline import Roofline
-from convc.runtime import Executable, StepTime
 from gpu.device import Device
 from gpu.engines import DTYPES, use_tf32
 
 _ROUNDS = 10
 _COPY_BYTES = 1 << 30
 _MATMUL = 8192
-_PROFILES = 9
 
 
 def measure(precision: str, device: Device, nbytes: int = _COPY_BYTES, size: int = _MATMUL) -> Roofline:
@@ -35,26 +33,3 @@ def _milliseconds(device: Device, function: Callable[..., object], *arguments: A
     work = partial(function, *arguments)
     device.milliseconds(work)
     return median(device.milliseconds(work) for _ in range(_ROUNDS))
-
-
-def kernel_table(executable: Executable, inputs: Mapping[str, Any], roofline: Roofline) -> list[dict[str, Any]]:
-    """The kernels of one inference, slowest first. Each is launched by itself here, which costs the short ones
-    microseconds that they do not cost in a graph."""
-    runs: Sequence[Sequence[StepTime]] = [executable.profile(inputs) for _ in range(_PROFILES)]
-    rows = []
-    for steps in zip(*runs, strict=True):
-        step, nanoseconds = steps[0], max(median(each.nanoseconds for each in steps), 1)
-        bound, share = roofline.bound(step.macs, step.nbytes, nanoseconds)
-        rows.append(
-            {
-                "kernel": step.kernel,
-                "name": step.name,
-                "template": executable.manifest["kernels"][step.kernel]["template"],
-                "us": nanoseconds / 1e3,
-                "gbytes": step.nbytes / nanoseconds,
-                "tflops": 2 * step.macs / nanoseconds / 1e3,
-                "bound": bound,
-                "share": share,
-            }
-        )
-    return sorted(rows, key=lambda row: -row["us"])

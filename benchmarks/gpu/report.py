@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+_DOUBT = 1e-4
+"""From which error on a reference is no reference."""
 _KERNELS = 12
 """Rows of a table of kernels; all of them are in the JSON."""
 
@@ -16,8 +18,13 @@ Row = Mapping[str, Any]
 def markdown(results: Mapping[str, Any]) -> str:
     """The whole report."""
     rows, engines = results["rows"], results["engines"]
-    machine = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
-    parts = [machine, times(rows, engines), rates(results["rates"]), *failures(rows), *results["stopped"]]
+    parts = [_machine(results["machine"]), times(rows, engines), rates(results["rates"])]
+    lists = {
+        "Failed, or wrong": [line for row in rows for line in failures(row)],
+        "Given up": results["stopped"],
+        "No time for": results["unreached"],
+    }
+    parts += [f"{title}:\n\n" + "\n".join(f"- {line}" for line in lines) for title, lines in lists.items() if lines]
     for row in rows:
         if row["kernels"]:
             parts += [f"### {_title(row)}: kernels", kernels(row["kernels"])]
@@ -25,24 +32,41 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def times(rows: Sequence[Row], engines: Sequence[str]) -> str:
-    """A row a case: convc's time and error, and its ratio to each other engine's time; less than 1: convc is faster."""
+    """A row a case: convc's error and that of the best of the others, its time, and the ratio to each other engine's;
+    less than 1: convc is faster."""
     peers = [engine for engine in engines if engine != "convc"]
-    lines = _header(["model", "precision", "batch", "error", "convc ms", *(f"/ {peer}" for peer in peers)])
+    lines = _header(["model", "precision", "batch", "error", "others'", "convc ms", *(f"/ {peer}" for peer in peers)])
     for row in rows:
         ours = row["engines"].get("convc", {})
-        cells = [row["model"], row["precision"], row["batch"], _number(ours, "error", ".0e")]
-        cells += [_number(ours, "median_ms", ".3f")]
+        cells = [
+            row["model"],
+            row["precision"],
+            row["batch"],
+            _number(ours, "error", ".0e") + ("" if ours.get("right", True) else " !"),
+            _least_error([row["engines"].get(peer, {}) for peer in peers]),
+            _number(ours, "median_ms", ".3f"),
+        ]
         lines.append(_line([*cells, *(_number(row["engines"].get(peer, {}), "convc_ratio", ".2f") for peer in peers)]))
     if len(rows) > 1:
         means = [_geometric_mean([row["engines"].get(peer, {}).get("convc_ratio") for row in rows]) for peer in peers]
-        lines.append(_line(["**geometric mean**", "", "", "", "", *means]))
+        lines.append(_line(["**geometric mean**", "", "", "", "", "", *means]))
     return "\n".join(lines)
 
 
-def progress(row: Row) -> str:
-    """A case in a line, while the others run."""
-    timed = [f"{engine} {found['median_ms']:.3f}" for engine, found in row["engines"].items() if "median_ms" in found]
-    return "\n".join([f"{_title(row)}: ms: {', '.join(timed) or 'none'}", *failures([row])])
+def progress(found: Mapping[str, Any]) -> str:
+    """What a process has found, in a line or a few."""
+    if "row" in found:
+        row = found["row"]
+        timed = [f"{name} {each['median_ms']:.3f}" for name, each in row["engines"].items() if "median_ms" in each]
+        return "\n".join([f"{_title(row)}: ms: {', '.join(timed) or 'none'}", *failures(row)])
+    if "rates" in found:
+        return "; ".join(
+            f"{name}: copies {each['gbytes']:.0f} GB/s, multiplies {each['gflops'] / 1e3:.0f} TFLOP/s"
+            for name, each in found["rates"].items()
+        )
+    if "machine" in found:
+        return _machine(found["machine"])
+    return str(found.get("stopped") or found.get("begin") or "")
 
 
 def rates(found: Mapping[str, Mapping[str, float]]) -> str:
@@ -66,14 +90,20 @@ def kernels(steps: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def failures(rows: Sequence[Row]) -> list[str]:
-    """A line for every engine that was not timed."""
-    return [
-        f"{_title(row)}: {engine}: {found['failed']}"
-        for row in rows
-        for engine, found in row["engines"].items()
-        if "failed" in found
-    ]
+def failures(row: Row) -> list[str]:
+    """A line for every engine that was not timed, or is wrong, and for what it was not compared with."""
+    lines = []
+    for engine, found in row["engines"].items():
+        if "failed" in found:
+            lines.append(f"{_title(row)}: {engine}: {found['failed']}")
+        elif not found["right"]:
+            lines.append(f"{_title(row)}: {engine}: max|diff|/max|ref| {_number(found, 'error', '.1e')}")
+    reference = row["reference"]
+    if reference["untold"]:
+        lines.append(f"{_title(row)}: not compared with torch: {reference['untold']}")
+    if reference["doubt"] > _DOUBT:
+        lines.append(f"{_title(row)}: torch's fp32 differs from the definition by {reference['doubt']:.1e}")
+    return lines
 
 
 def plot(rows: Sequence[Row], engines: Sequence[str], path: Path) -> None:
@@ -113,8 +143,20 @@ def _line(cells: Sequence[Any]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def _number(found: Mapping[str, float], key: str, form: str) -> str:
-    return format(found[key], form) if key in found else "-"
+def _machine(machine: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in machine.items())
+
+
+def _number(found: Mapping[str, Any], key: str, form: str) -> str:
+    """`-` for what there is not, `inf` for what is no number."""
+    if key not in found:
+        return "-"
+    return "inf" if found[key] is None else format(found[key], form)
+
+
+def _least_error(found: Sequence[Mapping[str, Any]]) -> str:
+    known = [each["error"] for each in found if each.get("error") is not None]
+    return format(min(known), ".0e") if known else "-"
 
 
 def _geometric_mean(ratios: Sequence[float | None]) -> str:

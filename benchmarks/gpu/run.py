@@ -1,71 +1,74 @@
 #!/usr/bin/env python3
-"""Time the networks of a pack beside torch's engines on this machine's GPU; needs numpy and torch.
+"""Time the networks of a pack beside torch's engines on this machine's GPU; needs numpy, and torch for all but convc.
 
-    python run.py [-o results] [--models resnet50] [--batch 1,32] [--precision fp16] [--engines torch,cudnn-fused]
+    python run.py [-o results] [--minutes 9] [--models resnet50] [--batch 1,32] [--precision fp16] [--engines torch]
 
-For each model, precision and batch: convc's outputs are compared with torch's in fp32, and then the engines take turns,
-A B A B, over four sets of inputs; times are medians by the device's clock, ratios medians of the ratios of each round.
-An engine that fails, or is wrong, is told in a line. Each model has a process in each precision. Writes results.json
-after each of them, then results.md and results.svg.
+The most telling comes first (`gpu/plan.py`), and results.json and results.md are written anew with each thing that is
+found, so that whatever ends the run leaves what it had. For each model, precision and batch, convc's outputs are
+compared with the network's definition and with torch in fp32; engines take turns, A B A B, over four sets of inputs;
+times are medians by the device's clock, ratios medians of the ratios of each round. An engine that fails is told in a
+line, one that is wrong is marked and timed. Networks run in a process apart (`gpu/apart.py`): one that dies or hangs is
+traced to its kernel, and the rest goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import json
-import subprocess
+import math
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-if missing := [name for name in ("numpy", "torch") if importlib.util.find_spec(name) is None]:
-    sys.exit(f"run.py needs {' and '.join(missing)} here: pip install {' '.join(missing)}")
+if importlib.util.find_spec("numpy") is None:
+    sys.exit("run.py needs numpy here, and torch to compare with: pip install numpy torch")
 
 import numpy as np
 
 from convc.bench import take_turns
 from convc.roofline import Roofline
 from convc.runtime import ArtifactError, Executable
+from convc.runtime.cuda.driver import CudaError
 from convc.runtime.cuda.engine import CudaEngine
 from gpu import report
-from gpu.device import Cuda, Device
-from gpu.engines import PEERS, Case, Engine, convc_engine, one_line
-from gpu.rates import kernel_table, measure
+from gpu.alone import Alone, Engine, HostCase, convc_engine, data_sheet, one_line
+from gpu.apart import Results, end_with_parent, run_apart
+from gpu.kernels import kernel_table
+from gpu.plan import Planned, plan
 from gpu.weights import graph_weights, restore
 
 PACK = Path(__file__).resolve().parent
+ENGINES = ("torch-graph", "cudnn-fused", "torch", "torch.compile")
+Loaded = tuple[Executable, CudaEngine] | ArtifactError
+Makers = Mapping[str, Callable[[Any], Engine]]
 
 
 def run_case(
-    case: Case,
-    tolerance: float,
-    loaded: tuple[Executable, CudaEngine] | ArtifactError,
-    roofline: Roofline,
-    peers: Mapping[str, Callable[[Case], Engine]] = PEERS,
-    seconds: float = 3.0,
+    case: Any, planned: Planned, tolerance: float, loaded: Loaded, roofline: Roofline, peers: Makers
 ) -> dict[str, Any]:
     """`engines`: the error and times of each, or why there are none; `kernels`: convc's, slowest first."""
-    makers: dict[str, Callable[[Case], Engine]] = {"convc": lambda case: convc_engine(case, *_found(loaded)), **peers}
+    makers: dict[str, Callable[[Any], Engine]] = {"convc": lambda case: convc_engine(case, *_found(loaded))}
+    makers |= {name: peers[name] for name in planned.peers}
     engines: dict[str, dict[str, Any]] = {}
     timers: dict[str, Callable[[], float]] = {}
     for name, make in makers.items():
-        # Whatever another engine raises is a line of the report, and the rest goes on.
+        # Whatever an engine raises is a line of the report, and the rest goes on.
         try:
             engine = make(case)
             error = case.error(engine.outputs())
-            if not error <= tolerance:
-                raise ValueError(f"differs from torch's fp32 by {error:.1e} of the largest value, not {tolerance:.0e}")
             engine.milliseconds()
-        except Exception as error:
-            engines[name] = {"failed": one_line(error)}
+        except Exception as problem:
+            engines[name] = {"failed": one_line(problem)}
             continue
-        engines[name], timers[name] = {"error": error}, engine.milliseconds
-    timings = take_turns(timers, seconds * len(timers)) if timers else {}
+        # How long a wrong result takes is worth knowing too.
+        engines[name] = {"error": error if math.isfinite(error) else None, "right": error <= tolerance}
+        timers[name] = engine.milliseconds
+    timings = take_turns(timers, planned.seconds * len(timers)) if timers else {}
     for name, timing in timings.items():
         engines[name] |= {"median_ms": timing.median_ms, "min_ms": timing.min_ms, "rounds": timing.runs}
         if "convc" in timings:
@@ -77,124 +80,186 @@ def run_case(
     return {"engines": engines, "kernels": kernels}
 
 
-def _found(loaded: tuple[Executable, CudaEngine] | ArtifactError) -> tuple[Executable, CudaEngine]:
+def _found(loaded: Loaded) -> tuple[Executable, CudaEngine]:
     if isinstance(loaded, ArtifactError):
         raise loaded
     return loaded
 
 
-def run_pack(
+class Networks:
+    """The networks of a pack on a device. The last one is kept, with its artifact."""
+
+    def __init__(self, pack: Path, device: Any) -> None:
+        self.contents = json.loads((pack / "pack.json").read_text())
+        self._pack, self._device = pack, device
+        self._model, self._artifact = "", ("", "")
+        self._weights: dict[str, np.ndarray] = {}
+        self._loaded: Loaded = ArtifactError("nothing is loaded")
+
+    def weights(self, model: str) -> dict[str, np.ndarray]:
+        """By the names that its graph has for them."""
+        if self._model != model:
+            (entry,) = (each for each in self.contents["models"] if each["name"] == model)
+            with np.load(self._pack / "models" / model / "weights.npz") as carried:
+                self._weights = graph_weights(entry["drawn"], carried)
+            self._model = model
+        return self._weights
+
+    def graph(self, planned: Planned) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """A network's graph, and what it computes by definition."""
+        folder = self._pack / "models" / planned.model
+        with np.load(folder / "defined.npz") as defined:
+            return json.loads((folder / f"graph-{planned.batch}.json").read_text()), dict(defined)
+
+    def loaded(self, planned: Planned) -> Loaded:
+        """A network's artifact on the device, or why it is not there."""
+        if self._artifact != (planned.model, planned.precision):
+            self._loaded = ArtifactError("nothing is loaded")
+            gc.collect()
+            artifact = self._pack / "models" / planned.model / f"{planned.precision}.convc"
+            restore(artifact, self.weights(planned.model))
+            try:
+                self._loaded = self._device.load(artifact)
+            except ArtifactError as error:
+                self._loaded = error
+            self._artifact = (planned.model, planned.precision)
+        return self._loaded
+
+
+def run_cases(
     pack: Path,
-    device: Device,
-    wanted: Callable[[str, str, int], bool] = lambda model, precision, batch: True,
-    peers: Mapping[str, Callable[[Case], Engine]] = PEERS,
-    seconds: float = 3.0,
-    on_row: Callable[[dict[str, Any]], None] = lambda results: None,
-    measured: Callable[[str, Device], Roofline] = measure,
-) -> dict[str, Any]:
-    """The results of a pack's cases that are `wanted`. `on_row` is given all of them after each."""
-    contents = json.loads((pack / "pack.json").read_text())
-    engines = ["convc", *peers]
-    results: dict[str, Any] = {"machine": device.describe(), "engines": engines, "rates": {}, "rows": []}
+    device: Any,
+    cases: Iterable[Planned],
+    say: Callable[[Mapping[str, Any]], None],
+    peers: Makers,
+    case_of: Callable[..., Any],
+    rates: Callable[[str, Loaded], Roofline],
+) -> None:
+    """Say what is found on the device of each case: `case_of` makes it of a graph, weights, precision, definition."""
+    networks = Networks(pack, device)
+    say({"machine": device.describe()})
     rooflines: dict[str, Roofline] = {}
-    for model in contents["models"]:
-        folder = pack / "models" / model["name"]
-        weights: dict[str, np.ndarray] = {}
-        for precision, tolerance in contents["precisions"].items():
-            batches = [batch for batch in contents["batches"] if wanted(model["name"], precision, batch)]
-            if not batches:
-                continue
-            if precision not in rooflines:
-                rooflines[precision] = measured(precision, device)
-                results["rates"][precision] = asdict(rooflines[precision])
-            if not weights:
-                with np.load(folder / "weights.npz") as carried:
-                    weights = graph_weights(model["drawn"], carried)
-            loaded = _load(folder / f"{precision}.convc", weights, device)
-            for batch in batches:
-                graph = json.loads((folder / f"graph-{batch}.json").read_text())
-                case = Case(graph, weights, precision, device)
-                row = {"model": model["name"], "precision": precision, "batch": batch}
-                found = run_case(case, tolerance, loaded, rooflines[precision], peers, seconds)
-                results["rows"].append(row | found)
-                on_row(results)
-    return results
+    for planned in cases:
+        say({"begin": planned.title})
+        loaded = networks.loaded(planned)
+        if planned.precision not in rooflines:
+            rooflines[planned.precision] = rates(planned.precision, loaded)
+            say({"rates": {planned.precision: asdict(rooflines[planned.precision])}})
+        graph, defined = networks.graph(planned)
+        case = case_of(graph, networks.weights(planned.model), planned.precision, defined)
+        tolerance = networks.contents["precisions"][planned.precision]
+        found = run_case(case, planned, tolerance, loaded, rooflines[planned.precision], peers)
+        row = {"model": planned.model, "precision": planned.precision, "batch": planned.batch}
+        notes = {"reference": {"doubt": case.doubt, "untold": case.untold}}
+        say({"row": row | notes | found})
+        del case
+        gc.collect()
+        device.check()
+        say({"done": planned.title})
 
 
-def _load(
-    artifact: Path, weights: Mapping[str, np.ndarray], device: Device
-) -> tuple[Executable, CudaEngine] | ArtifactError:
-    restore(artifact, weights)
-    try:
-        return device.load(artifact)
-    except ArtifactError as error:
-        return error
+def trace(pack: Path, device: Any, planned: Planned, say: Callable[[Mapping[str, Any]], None]) -> None:
+    """Say the name of each step of a network before it is launched by itself, and nothing when all are done."""
+    networks = Networks(pack, device)
+    executable, engine = _found(networks.loaded(planned))
+    graph, _ = networks.graph(planned)
+    shapes = [tuple(entry["shape"]) for entry in graph["inputs"]]
+    number = [[shape for _, shape, _ in inputs] for inputs in executable.signatures].index(shapes)
+    steps, kernels = executable.manifest["variants"][number]["steps"], executable.manifest["kernels"]
+    signature = executable.signatures[number]
+    inputs = [engine.prepare(np.zeros(shape, dtype), name, shape, dtype) for name, shape, dtype in signature]
+    for at in engine.trace(number, inputs):
+        kernel = steps[at]["kernel"]
+        say({"step": f"{kernel} {steps[at]['name']} ({kernels[kernel]['template']} {kernels[kernel]['config']})"})
+    say({"step": ""})
 
 
-def run_apart(pack: Path, wanted: Callable[[str, str], bool], options: Sequence[str], output: Path) -> dict[str, Any]:
-    """The results of a process for each model and precision: what a kernel does to the GPU's memory ends with it."""
-    contents = json.loads((pack / "pack.json").read_text())
-    results: dict[str, Any] = {"machine": {}, "engines": [], "rates": {}, "rows": [], "stopped": []}
-    for model, precision in product([entry["name"] for entry in contents["models"]], contents["precisions"]):
-        if not wanted(model, precision):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            part = Path(folder) / "part.json"
-            command = [sys.executable, str(pack / "run.py"), "--one-process", "-o", str(part)]
-            code = subprocess.run([*command, "--models", model, "--precision", precision, *options]).returncode
-            found = json.loads(part.read_text()) if part.exists() else {"rows": [], "rates": {}}
-        results |= {key: found[key] for key in ("machine", "engines") if key in found}
-        results["rates"] |= found["rates"]
-        results["rows"] += found["rows"]
-        if code:
-            results["stopped"].append(f"{model} {precision}: its process ended with status {code}")
-        output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-    return results
+def work(task: Mapping[str, Any]) -> None:
+    """A process of `run_apart`'s, on this machine's GPU."""
+    cases = [Planned(**{**case, "peers": tuple(case["peers"])}) for case in task["cases"]]
+    with Path(task["output"]).open("a") as output:
+
+        def say(found: Mapping[str, Any]) -> None:
+            output.write(json.dumps(found) + "\n")
+            output.flush()
+
+        if task["trace"]:
+            trace(PACK, Alone(), cases[0], say)
+        elif importlib.util.find_spec("torch") is None:
+            run_cases(PACK, Alone(), cases, say, {}, HostCase, _told)
+        else:
+            from gpu.device import Cuda
+            from gpu.engines import PEERS, Case
+            from gpu.rates import measure
+
+            device = Cuda()
+            run_cases(
+                *(PACK, device, cases, say, PEERS, lambda *parts: Case(*parts, device)),
+                lambda precision, loaded: measure(precision, device),
+            )
+
+
+def _told(precision: str, loaded: Loaded) -> Roofline:
+    return data_sheet(_found(loaded)[0].manifest["target"], precision)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=Path("results"), help="without suffix (default results)")
+    parser.add_argument("--minutes", type=float, default=9.0, help="the time that all may take (default 9)")
     parser.add_argument("--models", type=_names, help="of these models only")
     parser.add_argument("--precision", type=_names, help="in these precisions only")
     parser.add_argument("--batch", type=_names, help="at these batch sizes only")
-    parser.add_argument("--engines", type=_names, default=list(PEERS), help=f"beside convc (default {','.join(PEERS)})")
-    parser.add_argument("--seconds", type=float, default=3.0, help="about how long to measure each (default 3)")
-    parser.add_argument("--one-process", action="store_true", help="run here, and write no report")
+    parser.add_argument("--engines", type=_names, help=f"beside convc (default {','.join(ENGINES)})")
+    parser.add_argument("--seconds", type=float, help="how long to time each engine (default 0.3, the first model 1)")
+    parser.add_argument("--work", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if unknown := set(arguments.engines) - set(PEERS):
-        sys.exit(f"unknown engine {min(unknown)}; known: {', '.join(PEERS)}")
-
-    def wanted(model: str, precision: str, batch: int | None = None) -> bool:
-        asked = ((arguments.models, model), (arguments.precision, precision), (arguments.batch, batch))
-        return all(not names or name is None or str(name) in names for names, name in asked)
-
-    def on_row(results: dict[str, Any]) -> None:
-        arguments.output.write_text(json.dumps(results) + "\n")
-        print(report.progress(results["rows"][-1]), flush=True)
-
-    try:
-        device = Cuda()
-    except RuntimeError as error:
-        sys.exit(str(error))
-    if arguments.one_process:
-        peers = {name: PEERS[name] for name in arguments.engines}
-        run_pack(PACK, device, wanted, peers, arguments.seconds, on_row)
+    if arguments.work:
+        end_with_parent()
+        work(json.loads(arguments.work.read_text()))
         return
-    options = ["--engines", ",".join(arguments.engines), "--seconds", str(arguments.seconds)]
-    options += ["--batch", ",".join(arguments.batch)] if arguments.batch else []
-    results = run_apart(PACK, wanted, options, arguments.output)
-    text = report.markdown(results)
-    arguments.output.with_suffix(".md").write_text(text)
-    print(text)
+    begin = time.monotonic()
+    if unknown := set(arguments.engines or ()) - set(ENGINES):
+        sys.exit(f"unknown engine {min(unknown)}; known: {', '.join(ENGINES)}")
+    try:
+        Alone()
+    except CudaError as error:
+        sys.exit(str(error))
+    engines = arguments.engines if arguments.engines is not None else ENGINES
+    if engines and importlib.util.find_spec("torch") is None:
+        print("torch is not installed: convc runs by itself", flush=True)
+        engines = ()
+    wanted = ((arguments.models, "model"), (arguments.precision, "precision"), (arguments.batch, "batch"))
+    cases = [
+        case
+        for case in plan(json.loads((PACK / "pack.json").read_text()), engines, arguments.seconds)
+        if all(not names or str(getattr(case, key)) in names for names, key in wanted)
+    ]
+
+    def on_change(results: Results, found: Mapping[str, Any]) -> None:
+        if text := report.progress(found):
+            print(f"{time.monotonic() - begin:4.0f} s  {text}", flush=True)
+        _replace(arguments.output.with_suffix(".json"), json.dumps(results.to_dict(), indent=1) + "\n")
+        _replace(arguments.output.with_suffix(".md"), report.markdown(results.to_dict()))
+
+    command = [sys.executable, str(PACK / "run.py"), "--work"]
+    results = run_apart(command, cases, 60 * arguments.minutes - (time.monotonic() - begin), on_change).to_dict()
+    print(report.markdown(results))
     try:
         report.plot(results["rows"], results["engines"], arguments.output.with_suffix(".svg"))
     except ImportError:
         print("no plot: matplotlib is not installed")
 
 
+def _replace(path: Path, text: str) -> None:
+    """Write a file such that at any time it is whole."""
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.write_text(text)
+    unfinished.replace(path)
+
+
 def _names(text: str) -> list[str]:
-    return text.split(",")
+    return [name for name in text.split(",") if name]
 
 
 if __name__ == "__main__":

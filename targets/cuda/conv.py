@@ -53,7 +53,7 @@ class ImplicitGemm:
         return [vars(tile) for tile in tiles(problem, target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
-        return build(lambda: _gemm(BufferEmitter(kernel), target).emit(Tile(**config)))
+        return build(lambda: _gemm(BufferEmitter(kernel), target).emit(Tile(**config), target))
 
 
 class Geometry:

@@ -19,7 +19,7 @@ import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
 from convc.targets.cuda.cores import Core, FmaCore, MmaCore, Tile, extern, where
-from convc.targets.cuda.target import ACCESS_BYTES
+from convc.targets.cuda.target import ACCESS_BYTES, CudaTarget
 from convc.targets.cuda.threads import numbered
 
 _SUM_LANES = 4
@@ -57,7 +57,7 @@ class Gemm:
     tensor_cores: bool
     store: Store
 
-    def emit(self, tile: Tile) -> None:
+    def emit(self, tile: Tile, target: CudaTarget) -> None:
         """Write the launches, inside a PrimFunc that is being built."""
         if tile.splits == 1:
             self._tiles(tile, lambda split: self.store)
@@ -77,7 +77,7 @@ class Gemm:
 
         self._tiles(tile, keeping)
         vectors = self.groups * self.a.rows * columns // _SUM_LANES
-        with numbered(vectors) as vector:
+        with numbered(vectors, target) as vector:
             # Rows lie side by side in the result.
             row, rest = T.bind(vector % self.a.rows), T.bind(vector // self.a.rows)
             column = T.bind(rest % (columns // _SUM_LANES) * _SUM_LANES)

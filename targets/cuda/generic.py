@@ -40,20 +40,20 @@ class Generic:
         schedule, (*before, last) = tensors(kernel)
         if len(before) == 1 and pointwise_epilogue(kernel):
             # The thread that reduces an element goes on to what follows from it.
-            schedule_block(schedule, last)
+            schedule_block(schedule, last, target)
             schedule.compute_at(before[0], schedule.get_loops(last)[-1])
             schedule.set_scope(before[0], 0, "local")
         else:
             for block in (*before, last):
-                schedule_block(schedule, block)
+                schedule_block(schedule, block, target)
         return schedule.mod["main"]
 
 
-def schedule_block(schedule: s_tir.Schedule, block: Any) -> None:
+def schedule_block(schedule: s_tir.Schedule, block: Any, target: CudaTarget) -> None:
     """Give a tensor's loops to threads."""
     loops = schedule.get_loops(block)
     if not loops:  # a scalar that is no reduction
         schedule.bind(schedule.add_unit_loop(block), "threadIdx.x")
         return
     spatial, _ = spatial_and_reduction(schedule, block)
-    bind_spatial(schedule, spatial or [schedule.add_unit_loop(loops[0])])
+    bind_spatial(schedule, spatial or [schedule.add_unit_loop(loops[0])], target)

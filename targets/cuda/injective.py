@@ -58,4 +58,4 @@ class Injective:
         value = reader.element_at(kernel.yielded[0], [reader.simplify(i) for i in unravelled(flat, memory.shape)])
         kind = tirx.ForKind.VECTORIZED if lanes > 1 else tirx.ForKind.SERIAL
         store = tirx.For(lane, 0, lanes, kind, tirx.BufferStore(memory.result, value, [flat]))
-        return memory.function(each_thread(group, groups, store))
+        return memory.function(each_thread(target, group, groups, store))

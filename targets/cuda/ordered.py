@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tvm import tirx
 
 from convc.ir.kernel import KernelOp
@@ -16,4 +18,4 @@ class Ordered(Written[CudaTarget]):
     name, anchors = "ordered", ANCHORS
 
     def body(self, kernel: KernelOp, memory: Memory, target: CudaTarget) -> tirx.Stmt:
-        return ordered(kernel, memory, 1, each_thread)
+        return ordered(kernel, memory, 1, partial(each_thread, target))

@@ -9,6 +9,7 @@ in the caches.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce as reduce_
 from math import prod
 from typing import Any
 
@@ -19,6 +20,7 @@ from convc.ir.attributes import layout_of, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.neural import ArgReduceOp, MatMulOp, ReduceOp, SoftmaxOp
 from convc.targets.anchors import batch_index
+from convc.targets.cuda.injective import MOST_LANES
 from convc.targets.cuda.target import WARP, CudaTarget
 from convc.targets.cuda.threads import bound
 from convc.targets.emit import Emitter, Index
@@ -32,7 +34,7 @@ from convc.targets.template import Config
 _ANCHORS = (ArgReduceOp, MatMulOp, ReduceOp, SoftmaxOp)
 _MOST_THREADS = 1024
 _STREAM = 4
-"""Elements that a thread should have for itself before others join it."""
+"""Reads that a thread should have for itself before others join it."""
 
 
 class RowReduce:
@@ -51,8 +53,8 @@ class RowReduce:
         op = kernel.anchor
         assert isinstance(op, _ANCHORS)
         rows, length = _extents(op)
-        threads = WARP
-        while threads < _MOST_THREADS and 2 * threads * _STREAM <= length and rows * threads < target.threads:
+        threads, stream = WARP, _STREAM * _lanes(op)
+        while threads < _MOST_THREADS and 2 * threads * stream <= length and rows * threads < target.threads:
             threads *= 2
         choices = (threads, threads * 2, threads // 2)
         return [{"threads": each} for each in choices if WARP <= each <= _MOST_THREADS]
@@ -69,7 +71,7 @@ class RowReduce:
             row.kept = unravelled(row.number, rows.kept)
             softmax(reader, op, make=lambda shape, axes: rows)
 
-            def store(i: Any) -> tirx.Stmt:
+            def store(i: Any, lane: Any) -> tirx.Stmt:
                 index = rows.index(row.kept, unravelled(i, rows.over))
                 flat = reader.simplify(flattened(index, memory.shape))
                 return tirx.BufferStore(memory.result, reader.element_at(y, index), [flat])
@@ -106,6 +108,13 @@ def _extents(op: Operation) -> tuple[int, int]:
     return prod(shape_of(op.x)) // max(length, 1), length
 
 
+def _lanes(op: Operation) -> int:
+    """How many neighbouring elements a thread reads at once. Weights that are read once are worth it: a product of one
+    row is as fast as they come."""
+    whole = isinstance(op, MatMulOp) and op.transpose_b is not None and shape_of(op.a)[-1] % MOST_LANES == 0
+    return MOST_LANES if whole else 1
+
+
 class _Row:
     """What the threads of a block do for one row, statement by statement. `kept` is the row's index by runs."""
 
@@ -116,15 +125,19 @@ class _Row:
         self.statements: list[tirx.Stmt] = []
         reader.bind_axes([self.number, self.thread], [count, threads])
 
-    def loop(self, extent: int, body: Callable[[Any], tirx.Stmt]) -> tirx.Stmt:
-        """`body` for each number below `extent`, the thread's own ones."""
-        step = tirx.Var("step", "int32")
-        steps = -(-extent // self.threads)
-        self.reader.bind_axes([step], [steps])
-        i = step * self.threads + self.thread
-        statement = body(i)
-        if extent % self.threads:
-            statement = tirx.IfThenElse(i < extent, statement, None)
+    def loop(self, extent: int, body: Callable[[Any, Any], tirx.Stmt], lanes: int = 1) -> tirx.Stmt:
+        """`body`, of a number and its lane, for each number below `extent`, the thread's own ones: `lanes` neighbours,
+        of which the extent is a multiple, are a vector."""
+        step, lane = tirx.Var("step", "int32"), tirx.Var("lane", "int32")
+        steps = -(-extent // (self.threads * lanes))
+        self.reader.bind_axes([step, lane], [steps, lanes])
+        first = (step * self.threads + self.thread) * lanes
+        if lanes > 1:
+            statement: tirx.Stmt = tirx.For(lane, 0, lanes, tirx.ForKind.VECTORIZED, body(first + lane, lane))
+        else:
+            statement = body(first, 0)
+        if extent % (self.threads * lanes):
+            statement = tirx.IfThenElse(first < extent, statement, None)
         return tirx.For(step, 0, steps, tirx.ForKind.SERIAL, statement)
 
     def writing(self, memory: Memory, value: SSAValue, position: Index) -> tirx.Stmt:
@@ -149,16 +162,17 @@ def _product(reader: FlatReader, op: MatMulOp, row: _Row, place: Index) -> None:
             op.b, [*batch_index(shape_of(op.b), batch), *b]
         )
 
-    total = _ThreadRows([shape_of(op.a)[-1]], [0], row).reduction(reader, element, ADD, "product", None)
+    rows = _ThreadRows([shape_of(op.a)[-1]], [0], row, _lanes(op))
+    total = rows.reduction(reader, element, ADD, "product", None)
     reader.bind_element(op.result, lambda index: total(index))
 
 
 class _ThreadRows(Rows):
-    """Rows that a block of threads reduces, as statements of a `_Row`."""
+    """Rows that a block of threads reduces, as statements of a `_Row`; a thread reads `lanes` elements at once."""
 
-    def __init__(self, shape: Sequence[int], axes: Sequence[int], row: _Row) -> None:
+    def __init__(self, shape: Sequence[int], axes: Sequence[int], row: _Row, lanes: int = 1) -> None:
         super().__init__(shape, axes)
-        self.row = row
+        self.row, self.lanes = row, lanes
 
     def reduction(
         self,
@@ -169,21 +183,25 @@ class _ThreadRows(Rows):
         width: Width | None,
     ) -> Callable[[Sequence[Any]], Any]:
         """Statements that reduce the row; the result is in shared memory, whatever row the reader is asked for."""
-        row, thread, over = self.row, self.row.thread, self.over
+        row, thread, over, lanes = self.row, self.row.thread, self.over, self.lanes
 
         def value(i: Any) -> Any:
             return element(row.kept, [emitter.simplify(j) for j in unravelled(i, over)])
 
         dtype = str(value(tirx.IntImm("int32", 0)).ty.dtype)
-        own = tirx.decl_buffer((1,), dtype, f"{name}_own", scope="local")
+        own = tirx.decl_buffer((lanes,), dtype, f"{name}_own", scope="local")
         shared = tirx.decl_buffer((row.threads,), dtype, f"{name}_shared", scope="shared")
-        total, at = tirx.BufferLoad(own, [0]), tirx.BufferLoad(shared, [thread])
+        at, parts = tirx.BufferLoad(shared, [thread]), [tirx.BufferLoad(own, [lane]) for lane in range(lanes)]
+
+        def add(i: Any, lane: Any) -> tirx.Stmt:
+            return tirx.BufferStore(own, reducer.combine(tirx.BufferLoad(own, [lane]), value(i)), [lane])
+
         row.statements += [
             tirx.AllocBuffer(own),
             tirx.AllocBuffer(shared),
-            tirx.BufferStore(own, reducer.identity(dtype), [0]),
-            row.loop(prod(over), lambda i: tirx.BufferStore(own, reducer.combine(total, value(i)), [0])),
-            tirx.BufferStore(shared, total, [thread]),
+            *(tirx.BufferStore(own, reducer.identity(dtype), [lane]) for lane in range(lanes)),
+            row.loop(prod(over), add, lanes),
+            tirx.BufferStore(shared, reduce_(reducer.combine, parts), [thread]),
         ]
         half = row.threads // 2
         while half:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convc.targets.cuda.blocked_reduce import BlockedReduce
 from convc.targets.cuda.conv import ImplicitGemm
 from convc.targets.cuda.generic import Generic
 from convc.targets.cuda.hopper import HopperGemm
@@ -25,6 +26,7 @@ TEMPLATES: Sequence[Template[CudaTarget]] = (
     Winograd(),
     Window(),
     MatMul(),
+    BlockedReduce(),
     RowReduce(),
     Ordered(),
     Scattered(),

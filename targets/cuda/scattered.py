@@ -30,4 +30,4 @@ class Scattered(Written[CudaTarget]):
             return tirx.For(i, 0, extent, tirx.ForKind.SERIAL, body(i, column))
 
         body = tirx.stmt_seq(over(steps.count, steps.copy), over(steps.updates, steps.update))
-        return each_thread(column, steps.width, body)
+        return each_thread(target, column, steps.width, body)

@@ -62,7 +62,7 @@ class TransposedGemm:
         return [vars(tile) for tile in tiles(problem, target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
-        return build(lambda: _gemm(BufferEmitter(kernel), target).emit(Tile(**config)))
+        return build(lambda: _gemm(BufferEmitter(kernel), target).emit(Tile(**config), target))
 
 
 def _phase_extents(op: ConvTransposeOp) -> tuple[int, ...]:

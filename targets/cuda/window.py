@@ -56,20 +56,20 @@ class Window:
         return [{"width": width} for width in dict.fromkeys((*widths[:1], 1, 2, 4)) if width <= result[-1]]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
-        return build(lambda: _emit(BufferEmitter(kernel), config["width"]))
+        return build(lambda: _emit(BufferEmitter(kernel), config["width"], target))
 
 
 def _lanes(op: ConvOp | PoolOp) -> int:
     return min(channel_block(layout_of(op.result)), MOST_LANES)
 
 
-def _emit(emitter: BufferEmitter, width: int) -> None:
+def _emit(emitter: BufferEmitter, width: int, target: CudaTarget) -> None:
     op = emitter.kernel.anchor
     assert isinstance(op, ConvOp | PoolOp)
     lanes, block = _lanes(op), channel_block(layout_of(op.result))
     batch, blocks, *spatial = physical_shape(op.result)[:-1]
     extents = (batch, blocks * block // lanes, *spatial[:-1], -(-spatial[-1] // width))
-    with numbered(prod(extents)) as number:
+    with numbered(prod(extents), target) as number:
         # Halves of a block of channels lie side by side, so that a warp reads whole lines.
         n, channels, *rows, column = _place(number, extents, block // lanes)
         emitter.bind_axes([n, channels, *rows, column], extents)

@@ -103,16 +103,16 @@ class Winograd:
         return [vars(tile) for tile in tiles(Geometry.of(op, op.m.value.data).problem, target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
-        return build(lambda: _emit(BufferEmitter(kernel), Tile(**config)))
+        return build(lambda: _emit(BufferEmitter(kernel), Tile(**config), target))
 
 
-def _emit(emitter: BufferEmitter, tile: Tile) -> None:
+def _emit(emitter: BufferEmitter, tile: Tile, target: CudaTarget) -> None:
     op = emitter.kernel.anchor
     assert isinstance(op, WinogradConvOp)
     g = Geometry.of(op, op.m.value.data)
     v = T.alloc_buffer([g.places * g.chunks * g.tiles * _BLOCK], "float32")
     products = T.alloc_buffer([g.places * g.padded_outputs * g.tiles], "float32")
-    _transform_input(emitter, op, g, v)
+    _transform_input(emitter, op, g, v, target)
 
     def weight_chunk(column: Any, number: Any, place: Any) -> tuple[Any, list[Any]]:
         return ((place * g.chunks + number) * g.outputs + column) * _BLOCK, []
@@ -133,8 +133,8 @@ def _emit(emitter: BufferEmitter, tile: Tile) -> None:
         dtype="float32",
         tensor_cores=False,
         store=store,
-    ).emit(tile)
-    _transform_output(emitter, op, g, products)
+    ).emit(tile, target)
+    _transform_output(emitter, op, g, products, target)
 
 
 def _at(g: Geometry, place: Any, blocks: int, block: Any, tile: Any) -> Any:
@@ -151,12 +151,12 @@ def _tile(number: Any, g: Geometry, blocks: int) -> tuple[Any, Any, Any, list[An
     return lane, block, tile, [T.bind(i) for i in unravelled(tile, (g.batch, g.rows, g.columns))]
 
 
-def _transform_input(emitter: BufferEmitter, op: WinogradConvOp, g: Geometry, v: Any) -> None:
+def _transform_input(emitter: BufferEmitter, op: WinogradConvOp, g: Geometry, v: Any, target: CudaTarget) -> None:
     """B^T d B of every tile."""
     lanes, matrices = _LANES[g.m], transforms(g.m)
     t, pads, (height, width) = matrices.t, op.pads.get_values(), shape_of(op.x)[2:]
     x = emitter.buffers[op.x]
-    with numbered(g.chunks * g.tiles * (_BLOCK // lanes)) as number:
+    with numbered(g.chunks * g.tiles * (_BLOCK // lanes), target) as number:
         lane, block, tile, (n, row, column) = _tile(number, g, g.chunks)
         top, left = T.bind(row * g.m - pads[0]), T.bind(column * g.m - pads[1])
         d = T.alloc_buffer([t * t * lanes], "float32", scope="local")
@@ -176,11 +176,13 @@ def _transform_input(emitter: BufferEmitter, op: WinogradConvOp, g: Geometry, v:
                 T.buffer_store(v, value, [T.Ramp(at, 1, lanes)])
 
 
-def _transform_output(emitter: BufferEmitter, op: WinogradConvOp, g: Geometry, products: Any) -> None:
+def _transform_output(
+    emitter: BufferEmitter, op: WinogradConvOp, g: Geometry, products: Any, target: CudaTarget
+) -> None:
     """A^T M A of every tile to the kernel's result, epilogue included."""
     lanes, matrices, blocks = _LANES[g.m], transforms(g.m), g.padded_outputs // _BLOCK
     t, (height, width) = matrices.t, shape_of(op.result)[2:]
-    with numbered(blocks * g.tiles * (_BLOCK // lanes)) as number:
+    with numbered(blocks * g.tiles * (_BLOCK // lanes), target) as number:
         lane, block, tile, (n, row, column) = _tile(number, g, blocks)
 
         def load(place: int) -> Any:

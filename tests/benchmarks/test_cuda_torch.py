@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +27,14 @@ from convc.verify.reference import Reference
 torch = pytest.importorskip("torch", reason="the benchmark's other half runs on torch, which is not installed here")
 
 from gpu import network, report  # noqa: E402
-from gpu.engines import Case, Engine, eager, graphed  # noqa: E402
+from gpu.alone import Engine, definition, feed  # noqa: E402
+from gpu.apart import Results  # noqa: E402
+from gpu.engines import Case, eager, graphed  # noqa: E402
 from gpu.fused import fused  # noqa: E402
-from gpu.rates import kernel_table, measure  # noqa: E402
-from gpu.run import run_apart, run_case, run_pack  # noqa: E402
+from gpu.kernels import kernel_table  # noqa: E402
+from gpu.plan import Planned  # noqa: E402
+from gpu.rates import measure  # noqa: E402
+from gpu.run import run_case, run_cases  # noqa: E402
 from graphs import graph_of  # noqa: E402
 
 SIMPLIFY = dict(phases(3, parse_target("cuda:sm_90a")))["simplify"]
@@ -229,6 +231,9 @@ class Host:
         executable = load_emulated(artifact)
         return executable, executable._engine
 
+    def check(self) -> None:
+        """It always does."""
+
     def milliseconds(self, work: Callable[[], object]) -> float:
         begin = time.perf_counter()
         work()
@@ -257,68 +262,54 @@ def wrong(case: Case) -> Engine:
 
 def test_a_pack_is_run_from_end_to_end(packed, monkeypatch) -> None:
     monkeypatch.setattr("convc.bench.WARM_UP_SECONDS", 0.0)
-    seen: list[int] = []
     peers = {"torch": eager, "torch-graph": graphed, "broken": broken, "wrong": wrong}
-    results = run_pack(
-        *(packed, Host(), lambda model, precision, batch: batch > 1, peers, 1e-9),
-        *(lambda results: seen.append(len(results["rows"])), lambda precision, device: Roofline(100.0, 10.0)),
+    device, said = Host(), []
+    run_cases(
+        *(packed, device, [Planned("small", "fp16", 2, tuple(peers), 1e-9)], said.append, peers),
+        *(lambda *parts: Case(*parts, device), lambda precision, loaded: Roofline(100.0, 10.0)),
     )
-    assert seen == [1]
-    (row,) = results["rows"]
+    assert [list(found) for found in said] == [["machine"], ["begin"], ["rates"], ["row"], ["done"]]
+    row = said[3]["row"]
     assert (row["model"], row["precision"], row["batch"]) == ("small", "fp16", 2)
+    assert row["reference"]["untold"] == ""
+    assert 0 < row["reference"]["doubt"] < 1e-5
     engines = row["engines"]
     for name in ("convc", "torch", "torch-graph"):
         assert engines[name]["error"] <= 1e-2
+        assert engines[name]["right"]
         assert engines[name]["median_ms"] > 0
         assert engines[name]["convc_ratio"] > 0
     assert engines["convc"]["convc_ratio"] == 1
     assert engines["broken"] == {"failed": "RuntimeError: out of memory"}
-    assert engines["wrong"]["failed"].startswith("ValueError: differs from torch's fp32 by")
+    # How long what is wrong takes is worth knowing too.
+    assert not engines["wrong"]["right"]
+    assert engines["wrong"]["median_ms"] > 0
     assert sum(step["tflops"] > 0 for step in row["kernels"]) == 2
     assert all(step["us"] > 0 and step["share"] > 0 for step in row["kernels"])
-    text = report.markdown(json.loads(json.dumps(results | {"stopped": []})))
+    results = Results(rates=said[2]["rates"])
+    results.add(row)
+    text = report.markdown(json.loads(json.dumps(results.to_dict())))
     assert "| small | fp16 | 2 |" in text
     assert "### small fp16 x2: kernels" in text
+    assert "small fp16 x2: wrong: max|diff|/max|ref| " in text
 
 
-def test_a_machine_without_a_gpu_says_so(packed) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    done = subprocess.run([sys.executable, packed / "run.py"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "torch finds no GPU\n")
-
-
-def test_a_process_that_dies_does_not_stop_the_others(tmp_path) -> None:
-    """One for each model and precision; of the first only what it wrote before is left."""
-    contents = {"models": [{"name": "a"}, {"name": "b"}], "precisions": {"fp16": 1e-2, "fp32": 1e-4}}
-    (tmp_path / "pack.json").write_text(json.dumps(contents))
-    (tmp_path / "run.py").write_text(
-        """
-import json, os, sys
-_, _, _, output, _, model, _, precision, *options = sys.argv
-assert options == ["--seconds", "1"]
-results = {"machine": {"gpu": "x"}, "engines": ["convc"], "rates": {precision: {}}}
-results["rows"] = [{"model": model, "precision": precision}]
-open(output, "w").write(json.dumps(results))
-if model == "a":
-    os.abort()
-"""
-    )
-    output = tmp_path / "results"
-    results = run_apart(
-        tmp_path, lambda model, precision: (model, precision) != ("b", "fp16"), ["--seconds", "1"], output
-    )
-    assert [tuple(row.values()) for row in results["rows"]] == [("a", "fp16"), ("a", "fp32"), ("b", "fp32")]
-    assert results["stopped"] == [f"a {precision}: its process ended with status -6" for precision in ("fp16", "fp32")]
-    assert results["rates"] == {"fp16": {}, "fp32": {}}
-    assert json.loads(output.with_suffix(".json").read_text()) == results
+def test_a_network_that_torch_does_not_know_is_compared_with_the_definition(residual, packed) -> None:
+    graph, context = simplified(residual)
+    outputs = Reference(residual)(dict(zip("x", feed(graph, 0))))
+    graph["nodes"][-1]["op"] = "unheard of"
+    case = Case(graph, context.weights, "fp32", definition(outputs), Clock())
+    assert case.untold == "ValueError: torch's network has no rule for the operation unheard of"
+    assert case.error([outputs["y"]]) == 0
+    assert case.error([outputs["y"] * 1.01]) == pytest.approx(1e-2, rel=1e-3)
 
 
 def test_what_is_wrong_or_cannot_be_loaded_is_not_timed(residual, monkeypatch) -> None:
     monkeypatch.setattr("convc.bench.WARM_UP_SECONDS", 0.0)
     graph, context = simplified(residual)
-    case = Case(graph, context.weights, "fp32", Clock())
-    found = run_case(case, 1e-4, ArtifactError("built for another GPU"), Roofline(1.0, 1.0), {"torch": eager}, 1e-9)
+    case = Case(graph, context.weights, "fp32", {}, Clock())
+    planned = Planned("residual", "fp32", 1, ("torch",), 1e-9)
+    found = run_case(case, planned, 1e-4, ArtifactError("built for another GPU"), Roofline(1.0, 1.0), {"torch": eager})
     assert found["engines"]["convc"] == {"failed": "ArtifactError: built for another GPU"}
     assert found["engines"]["torch"]["median_ms"] == 2.0 / 4  # four sets of inputs
     assert "convc_ratio" not in found["engines"]["torch"]

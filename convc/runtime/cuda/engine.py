@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ctypes import c_void_p
 from functools import partial
 from itertools import chain, pairwise
@@ -133,6 +133,13 @@ class CudaEngine:
             self._context.enter()
             return self._variants[number].profile(inputs)
 
+    def trace(self, number: int, inputs: Sequence[np.ndarray | DeviceArray]) -> Iterator[int]:
+        """Run once, waiting for each step: its number, before it is launched. What fails or never ends is the step
+        that was named last."""
+        with self._lock:
+            self._context.enter()
+            yield from self._variants[number].trace(inputs)
+
     def elapsed(self, number: int, feeds: Sequence[Sequence[np.ndarray | DeviceArray]]) -> int:
         """Run on several (at most 8) sets of inputs, one after another; how many nanoseconds that took by the GPU's
         clock. Inputs of the host are copied before, to one place: the last counts. Outputs stay in the GPU's memory."""
@@ -223,6 +230,12 @@ class _Variant:
     def profile(self, inputs: Sequence[np.ndarray | DeviceArray]) -> list[int]:
         addresses = self._prepared(inputs)
         return self._timed([partial(self._issue, step, self._stream) for step in self._launches(addresses)])
+
+    def trace(self, inputs: Sequence[np.ndarray | DeviceArray]) -> Iterator[int]:
+        for number, step in enumerate(self._launches(self._prepared(inputs))):
+            yield number
+            self._issue(step, self._stream)
+            self._stream.synchronise()
 
     def elapsed(self, feeds: Sequence[Sequence[np.ndarray | DeviceArray]]) -> int:
         assert len(feeds) <= _GRAPHS, "graphs of more inputs are not kept"
