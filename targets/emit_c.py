@@ -1,4 +1,7 @@
-"""Programs as C: a function an input shape that calls the kernels one after another."""
+"""Programs as C: a function an input shape that calls the kernels one after another.
+
+It is compiled without optimisation: there is nothing to gain, and in 6,000 calls compilers looked for it for 36 s.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class ToolchainError(Exception):
     """No compiler, or one that failed; the message is one line for the user."""
 
 
-def compile_c(source: Path, output: Path, architecture: str) -> None:
+def compile_c(source: Path, output: Path, architecture: str, *, optimised: bool = True) -> None:
     """Write the object file `output` from a C file, for an architecture (`x86_64`, `aarch64`) on Linux.
 
     Raises ToolchainError.
@@ -36,7 +36,7 @@ def compile_c(source: Path, output: Path, architecture: str) -> None:
         compiler = [zig, "cc", "-target", f"{architecture}-linux-gnu.{_GLIBC}", "-fno-sanitize=undefined"]
     else:
         compiler = [_native_compiler(architecture)]
-    options = ["-std=gnu11", "-O2", "-g0", "-fPIC", f"-I{NATIVE}"]
+    options = ["-std=gnu11", "-O2" if optimised else "-O0", "-g0", "-fPIC", f"-I{NATIVE}"]
     _run([*compiler, *options, "-c", str(source), "-o", str(output)], f"compiling {source.name}")
 
 

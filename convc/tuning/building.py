@@ -62,7 +62,7 @@ def link_candidates(problem: Problem, objects: Sequence[tuple[int, Path]], targe
     programs = [Program([], [], [step]) for step in steps]
     source, program, runtime, library = (folder / name for name in ("p.c", "p.o", "runtime.o", "candidates.so"))
     source.write_text(to_c(programs))
-    compile_c(source, program, target.arch)
+    compile_c(source, program, target.arch, optimised=False)
     runtime.write_bytes(runtime_object(target.arch))
     link(library, [*(path for _, path in objects), program, runtime], target.arch)
     return library

@@ -21,7 +21,7 @@ def write_library(
     source.write_text(to_c(programs))
     functions = {symbol: kernel.function for symbol, kernel in library.kernels.items()}
     kernels = compile_objects(functions, target, folder, lambda n, m: on_step(f"{n} of {m} kernels"))
-    compile_c(source, program, target.arch)
+    compile_c(source, program, target.arch, optimised=False)
     runtime.write_bytes(runtime_object(target.arch))
     link(output, [*kernels, program, runtime], target.arch)
     for path in (*kernels, source, program, runtime):
