@@ -10,8 +10,9 @@ or where what is repeated is only index arithmetic.
 It always pays: a value that is not written need not be read. It is legal because a kernel stands where its last
 operation stood, so every operand is defined before it, and the value inside has no reader outside.
 
-A join of channels that fill whole blocks stays alone: `find-views` makes nothing of it. So do reshapes, free views of
-plain tensors, but for those in a shuffle of channels: concat, reshape, transpose.
+A join of channels that fill whole blocks stays alone, as does one along the outermost axis of parts of whole cache
+lines: `find-views` makes nothing of it. So do reshapes, free views of plain tensors, but for those in a shuffle of
+channels: concat, reshape, transpose.
 
 Afterwards @main holds only weights, kernels, other reshapes and the return.
 `fuse{mode=single}` gives each operation its own kernel: the yardstick.
@@ -44,6 +45,7 @@ from convc.ir.data import (
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.kernel import ANCHORS, KernelOp
+from convc.ir.views import ALIGNMENT, nbytes
 from convc.passes.options import one_of, positive
 from convc.passes.rewriting import copy_kernel, erase_dead, main_block, outline, users
 
@@ -161,7 +163,11 @@ class _Fusion:
 
 def _becomes_view(op: Operation, block: int) -> bool:
     """Whether a join can be memory that its parts are computed in, as far as that is known before layouts are."""
-    if not isinstance(op, ConcatOp) or op.axis.value.data != 1 or shape_of(op.result)[0] != 1:
+    if not isinstance(op, ConcatOp):
+        return False
+    if op.axis.value.data == 0:  # as the states of a recurrent layer's steps are
+        return all(nbytes(part) % ALIGNMENT == 0 for part in op.parts)
+    if op.axis.value.data != 1 or shape_of(op.result)[0] != 1:
         return False
     return len(shape_of(op.result)) > 2 and all(shape_of(part)[1] % block == 0 for part in op.parts[:-1])
 

@@ -72,6 +72,13 @@ def activation(node: Node, name: str, x: SSAValue, params: Sequence[float]) -> S
     return node.apply(fn, x, **dict(zip(FUNCTIONS[fn].params, map(float, params))))
 
 
+@converter("Erfc")
+def convert_erfc(node: Node) -> SSAValue:
+    """1 - erf(x), as TensorFlow's exporter leaves it in Keras's GELU: no operator of ONNX, and none of onnxruntime."""
+    x = node.value(0)
+    return node.apply(Fn.ADD, node.apply(Fn.ERF, node.apply(Fn.NEG, x)), node.scalar(1, x))
+
+
 @converter("Gelu")
 def convert_gelu(node: Node) -> SSAValue:
     mode = node.attribute("approximate", "none")

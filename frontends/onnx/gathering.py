@@ -116,6 +116,36 @@ def computed_rows(node: Node, sizes: Sequence[int], indices: SSAValue, base: SSA
     return base
 
 
+@converter("ReverseSequence")
+def convert_reverse_sequence(node: Node) -> Value:
+    """The first `lengths[n]` steps of sequence n in reverse, the others as they are."""
+    shape, batch, time = node.shape(0), node.attribute("batch_axis", 1), node.attribute("time_axis", 0)
+    if {batch, time} != {0, 1} or node.shape(1) != (shape[batch],):
+        raise ValueError(
+            f"expected axes 0 and 1 and a length for each sequence of {shape}, got batch_axis {batch}, "
+            f"time_axis {time} and lengths of shape {node.shape(1)}"
+        )
+    steps, rows = shape[time], [shape[0] * shape[1], *shape[2:]]
+    t = np.arange(steps).reshape([-1, 1] if time == 0 else [1, -1])
+    n = np.arange(shape[batch]).reshape([-1, 1] if batch == 0 else [1, -1])
+    if (known := node.known(1)) is not None:
+        if known.size and not 0 <= known.min() <= known.max() <= steps:
+            raise ValueError(f"expected lengths in [0, {steps}], got {known.tolist()}")
+        if (known == steps).all() and node.known(0) is None:
+            return taken(node, node.value(0), time, steps - 1, steps, -1)
+        turned = np.where(t < known.reshape(n.shape), known.reshape(n.shape) - 1 - t, t)
+        places = turned * shape[1] + n if time == 0 else n * shape[1] + turned
+        return _taken_rows(node, rows, places, shape)
+    every, last = node.weight(t, "steps"), node.reshape(node.cast(node.value(1), i64), n.shape)
+    inside = node.apply(Fn.LESS, every, last)
+    turned_at = node.apply(Fn.SUB, node.apply(Fn.SUB, last, node.scalar(1, last)), every)
+    at = from_the_front(node, node.apply(Fn.WHERE, inside, turned_at, every), steps)
+    stride, base = (shape[1], n) if time == 0 else (1, n * shape[1])
+    flat = node.apply(Fn.ADD, node.apply(Fn.MUL, at, node.scalar(stride, at)), node.weight(base, "sequences"))
+    x = node.reshape(node.value(0), rows)
+    return node.reshape(node.emit(GatherOp(x, node.reshape(flat, [rows[0]]), 0)), shape)
+
+
 def _taken_rows(node: Node, rows_shape: Sequence[int], rows: np.ndarray, shape: Sequence[int]) -> Value:
     """The data seen as rows, some of them taken, under the shape of the result."""
     if (known := node.known(0)) is not None:

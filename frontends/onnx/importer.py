@@ -36,6 +36,7 @@ from convc.frontends.onnx import (  # noqa: F401 - importing a family registers 
     products,
     quantisation,
     quantised,
+    recurrent,
     reduction,
     regions,
     resize,

@@ -22,7 +22,6 @@ _REASONS = {
         "Unique",
     ),
     "a program is a fixed list of kernels: no loops over computed values": ("Loop", "Scan"),
-    "recurrent networks are out of scope": ("GRU", "LSTM", "RNN"),
     "results are a function of the inputs: no random numbers": (
         "Bernoulli",
         "Multinomial",

@@ -135,13 +135,15 @@ class Node:
     # Attributes
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute's value: int, float, str, list, or a TensorProto."""
+        """An attribute's value: int, float, str, a list of these, or a TensorProto."""
         proto = self._attributes.get(name)
         if proto is None:
             return default
         value = onnx.helper.get_attribute_value(proto)
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
+        if proto.type == onnx.AttributeProto.STRINGS:
+            return [text.decode("utf-8", "replace") for text in value]
         return list(value) if proto.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS) else value
 
     def axis(self, default: int, rank: int) -> int:

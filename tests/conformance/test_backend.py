@@ -35,7 +35,6 @@ _LOOPS = "a program is a fixed list of kernels: no loops over computed values"
 _RANDOM = "results are a function of the inputs: no random numbers"
 _TRAINING = "inference only"
 _SHAPES = "shapes are static: none that follows from computed values"
-_RECURRENT = "recurrent networks are out of scope"
 _SIGNALS = "signal processing is out of scope"
 _CLASSICAL = "the operators of classical machine learning are out of scope"
 
@@ -50,7 +49,6 @@ EXCLUDED = {
     "training_dropout_default.*|training_dropout|training_dropout_mask": _TRAINING,
     "adagrad.*|adam.*|momentum.*|nesterov_momentum": _TRAINING,
     "nonmaxsuppression_.*|nonzero_example|unique_.*": _SHAPES,
-    "gru_.*|lstm_.*|rnn_.*|simple_rnn_.*|reversesequence_.*": _RECURRENT,
     "dft.*|stft.*|melweightmatrix": _SIGNALS,
     "image_decoder_.*": "inputs are tensors, not files",
     "ai_onnx_ml_array_feature_extractor|ai_onnx_ml_binarizer|ai_onnx_ml_tree_ensemble_.*": _CLASSICAL,

@@ -80,3 +80,12 @@ VALUES = np.array([0, 1], np.float32)
 def test_one_hot_of_computed_indices(agrees, live, axis):
     indices = np.array([[0, 2, -1], [1, -4, 7]])
     agrees("OneHot", [live(indices), np.array(4), VALUES], opset=11, axis=axis)
+
+
+@pytest.mark.parametrize("time", [0, 1])
+@pytest.mark.parametrize("lengths", [[5, 5, 5], [5, 1, 3], [1, 2, 5]], ids=str)
+@pytest.mark.parametrize("rest", [(), (2,), (2, 4)], ids=str)
+def test_reverse_sequence(agrees, live, time, lengths, rest):
+    shape, axes = (5, 3) if time == 0 else (3, 5), {"time_axis": time, "batch_axis": 1 - time}
+    for each in (np.array(lengths), live(np.array(lengths))):
+        agrees("ReverseSequence", [(*shape, *rest), each], **axes)

@@ -132,3 +132,24 @@ func.func @main(%x: !p) -> (!p, !s) {
 // CHECK-NEXT: [[S:%.*]] = convc.kernel([[G]])
 // CHECK:        convc.transpose
 // CHECK:      func.return [[C]], [[S]]
+
+// -----
+// a join along the outermost axis stays alone where its parts are whole cache lines
+!a = tensor<2x16xf32>
+!b = tensor<4x16xf32>
+!c = tensor<2x15xf32>
+!d = tensor<4x15xf32>
+func.func @main(%x: !a, %y: !c) -> (!b, !d) {
+  %e = convc.elementwise exp(%x) : (!a) -> !a
+  %n = convc.elementwise neg(%x) : (!a) -> !a
+  %j = convc.concat %e, %n axis 0 : (!a, !a) -> !b
+  %f = convc.elementwise exp(%y) : (!c) -> !c
+  %m = convc.elementwise neg(%y) : (!c) -> !c
+  %k = convc.concat %f, %m axis 0 : (!c, !c) -> !d
+  func.return %j, %k : !b, !d
+}
+// CHECK:      %j = convc.kernel(%e, %n)
+// CHECK-NEXT: ^bb0
+// CHECK-NEXT:   convc.concat
+// CHECK:      %k = convc.kernel(%y)
+// CHECK:        convc.concat
