@@ -50,6 +50,7 @@ RECOGNISED = {
         lambda x: x * (0.5 * (1 + (x * math.sqrt(0.5)).erf())),
         lambda x: (1 + (x / math.sqrt(2)).erf()) * x / 2,
         lambda x: x * (0.5 + 0.5 * (x / math.sqrt(2)).erf()),
+        lambda x: 0.5 * x * ((-(-x * math.sqrt(0.5))).erf() + 1),  # 0.5 * x * erfc(-x / sqrt(2)), as Keras has it
     ],
     "gelu_tanh": [
         lambda x: 0.5 * x * (1 + tanh_argument(x).tanh()),

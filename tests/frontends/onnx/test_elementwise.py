@@ -1,5 +1,7 @@
 """Elementwise operators against onnxruntime: each function, its attributes, its types, broadcasting."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,11 @@ def test_unary(agrees, live, op_type, x, attributes):
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu(agrees, approximate):
     agrees("Gelu", [(3, 5)], opset=20, approximate=approximate)
+
+
+def test_erfc(agrees, live):
+    x = np.linspace(-4, 4, 33).astype(np.float32)
+    agrees("Erfc", [live(x)], expected=[np.vectorize(math.erfc)(x)])
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.5])

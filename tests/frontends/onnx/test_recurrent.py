@@ -139,46 +139,6 @@ def test_the_batch_first(both_run, model_of, kind):
     both_run(model, feeds, instead=model_of([node], inputs, results, weights=known))
 
 
-def recogniser(model_of, kind, height=8, width=24, classes=11):
-    """Text lines `[N, 1, H, W]` to scores `[W/4, N, classes]`: convolutions and pools, two bidirectional layers whose
-    directions lie beside each other, a dense layer."""
-    nodes, known, x = [], {"merged": np.array([0, 0, -1])}, "image"
-    for i, (before, channels) in enumerate([(1, 8), (8, 16)]):
-        known[f"k{i}"] = numbers(channels, before, 3, 3) / 3
-        nodes += [
-            helper.make_node("Conv", [x, f"k{i}"], [f"c{i}"], pads=[1, 1, 1, 1]),
-            helper.make_node("Relu", [f"c{i}"], [f"relu{i}"]),
-            helper.make_node("MaxPool", [f"relu{i}"], [x := f"p{i}"], kernel_shape=[2, 2], strides=[2, 2]),
-        ]
-    nodes += [
-        helper.make_node("ReduceMean", [x], ["line"], axes=[2], keepdims=0),
-        helper.make_node("Transpose", ["line"], [x := "steps"], perm=[2, 0, 1]),
-    ]
-    inputs, hidden = 16, 20
-    for i in range(2):
-        known |= {f"{name}{i}": w / 3 for name, w in zip("wrb", weights(kind, 2, hidden, inputs), strict=True)}
-        attributes = {"hidden_size": hidden, "direction": "bidirectional"}
-        nodes += [
-            helper.make_node(kind, [x, f"w{i}", f"r{i}", f"b{i}"], [f"y{i}"], **attributes),
-            helper.make_node("Transpose", [f"y{i}"], [f"t{i}"], perm=[0, 2, 1, 3]),
-            helper.make_node("Reshape", [f"t{i}", "merged"], [x := f"m{i}"]),
-        ]
-        inputs = 2 * hidden
-    known["dense"] = numbers(inputs, classes)
-    nodes += [
-        helper.make_node("MatMul", [x, "dense"], ["logits"]),
-        helper.make_node("LogSoftmax", ["logits"], ["scores"], axis=2),
-    ]
-    return model_of(nodes, {"image": ("batch", 1, height, width)}, ["scores"], weights=known, opset=14)
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
-def test_a_recogniser_of_text(both_run, model_of, kind, batch):
-    shape = (batch, 1, 8, 24)
-    both_run(recogniser(model_of, kind), {"image": numbers(*shape)}, shapes={"image": shape})
-
-
 REFUSED = [
     ([(STEPS, BATCH, INPUTS), *weights("GRU"), np.array([5, 4], np.int32)], {}, "all of the 5 steps"),
     ([(STEPS, BATCH, INPUTS), *weights("GRU")], {"direction": "sideways"}, "expected a direction of forward, reverse"),
