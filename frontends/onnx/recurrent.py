@@ -108,14 +108,13 @@ def convert_recurrent(node: Node) -> list[SSAValue]:
     `[N, T, D, H]`, `[N, D, H]` and `[N, T, I]`."""
     cell, batch_first = _CELLS[node.op_type], node.attribute("layout", 0)
     layers = _layers(node, cell)
-    steps = len(layers[0].order)
-    every = [[layers[0].x] * steps for _ in layers]
+    every: dict[tuple[int, int], SSAValue] = {}  # H by step and direction
     last: list[States] = []
     for layer in layers:
         step, states = cell.make(layer), tuple(layer.state(position) for position in cell.states)
         for t in layer.order:
             states = step(t, states)
-            every[layer.number][t] = states[0]
+            every[t, layer.number] = states[0]
         last.append(states)
 
     def joined(parts: Sequence[SSAValue], *axes: int) -> SSAValue:
@@ -125,8 +124,11 @@ def convert_recurrent(node: Node) -> list[SSAValue]:
         y = taken(node, y, len(axes) + 2, 0, layers[0].hidden)
         return node.transpose(y, [2, 0, 1, 3] if axes else [1, 0, 2]) if batch_first else y
 
-    y = [states for step in zip(*every) for states in step]
-    return [joined(y, steps), *(joined([states[i] for states in last]) for i in range(len(cell.states)))]
+    y = [every[key] for key in sorted(every)]
+    return [
+        joined(y, len(y) // len(layers)),
+        *(joined([states[i] for states in last]) for i in range(len(cell.states))),
+    ]
 
 
 def _layers(node: Node, cell: _Cell) -> list[Layer]:
@@ -156,7 +158,7 @@ def _layers(node: Node, cell: _Cell) -> list[Layer]:
         if node.has(position) and node.shape(position) != shape:
             raise ValueError(f"expected {name} of shape {shape}, got {node.shape(position)}")
     if node.has(LENGTHS) and (lengths := node.constant(LENGTHS, "sequence_lens")).tolist() != [steps] * batch:
-        raise ValueError(f"expected sequences that are all of the {steps} steps of X, got sequence_lens {lengths}")
+        raise ValueError(f"expected sequences of all {steps} steps of X, got sequence_lens {lengths.tolist()}")
     flat = node.reshape(x, [steps * batch, inputs])
     functions = activations(node, cell.activations, count)
     return [

@@ -28,8 +28,9 @@ from convc.ir.macs import macs
 Dims = tuple[int | None, ...] | None
 """A shape whose axes may be unknown, or unknown as a whole."""
 
-_WEIGHT = {"Conv": 1, "ConvTranspose": 1, "FusedConv": 1, "Gemm": 1, "MatMul": 1}
-"""The operators that multiply and accumulate, and which of their inputs is the weight."""
+_MULTIPLY = ("Conv", "ConvTranspose", "FusedConv", "Gemm", "MatMul")
+_RECURRENT = ("GRU", "LSTM", "RNN")
+"""The operators that multiply and accumulate."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,11 @@ def _bytes(tensor: TensorProto) -> int:
 
 def _macs(node: onnx.NodeProto, shapes: Mapping[str, Dims]) -> int | None:
     """Multiply-accumulates, taps on padding counted as is usual."""
-    if node.op_type not in _WEIGHT:
+    if node.op_type in _RECURRENT:  # at each step of each sequence, all of W and of R
+        steps = _product((shapes.get(node.input[0]) or (None, None))[:2])
+        weights = [_product(shapes.get(name)) for name in node.input[1:3]]
+        return None if steps is None or None in weights else steps * sum(count or 0 for count in weights)
+    if node.op_type not in _MULTIPLY:
         return 0
     x, w = (shapes.get(name) for name in node.input[:2])
     y = shapes.get(node.output[0])

@@ -132,6 +132,14 @@ def test_a_node_that_cannot_be_taken(convc: Convc, tmp_path: Path) -> None:
     assert found["problem"].startswith("node 'conv' (Conv): weight expects 3 input channels")
 
 
+def test_a_recurrent_layer_multiplies_at_each_step(convc: Convc, tmp_path: Path) -> None:
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=16, direction="bidirectional")
+    save(tmp_path / "net.onnx", [node], (5, 3, 7), {"w": random(2, 64, 7), "r": random(2, 64, 16)})
+    found = inspected(convc, "net.onnx")
+    assert found["layers"][0]["output"] == [5, 2, 3, 16]
+    assert [found["layers"][0]["macs"], found["macs"]] == [5 * 3 * 2 * 64 * (7 + 16)] * 2
+
+
 def test_weights_count_once_and_through_what_is_done_to_them(convc: Convc, tmp_path: Path) -> None:
     """A quantised weight, dequantised and transposed at import, then used twice."""
     nodes = [

@@ -140,7 +140,11 @@ def test_the_batch_first(both_run, model_of, kind):
 
 
 REFUSED = [
-    ([(STEPS, BATCH, INPUTS), *weights("GRU"), np.array([5, 4], np.int32)], {}, "all of the 5 steps"),
+    (
+        [(STEPS, BATCH, INPUTS), *weights("GRU"), np.array([5, 4], np.int32)],
+        {},
+        r"expected sequences of all 5 steps of X, got sequence_lens \[5, 4\]",
+    ),
     ([(STEPS, BATCH, INPUTS), *weights("GRU")], {"direction": "sideways"}, "expected a direction of forward, reverse"),
     ([(STEPS, BATCH, INPUTS), *weights("GRU")], {"hidden_size": 5}, r"expected W of shape \(1, 15, 3\), got \(1, 12"),
     ([(STEPS, INPUTS), *weights("GRU")], {}, "expected X and R of three axes"),
