@@ -7,7 +7,7 @@ value lies otherwise than a reader wants it, once for each value and layout, are
 (Anderson and Gregg, CGO 2018), which `passes.pbqp` solves. A weight lies as its readers want it: `prepack-weights` does
 that at compile time, at no cost. What `fuse-prologues` will compute within a convolution goes through no memory.
 
-For a CPU `target` costs are cycles (`targets.layout_costs`): a kernel costs as much as by the fastest of its
+For a CPU `target` costs are cycles (`targets.cpu.layout_costs`): a kernel costs as much as by the fastest of its
 algorithms. All algorithms of a convolution read and write the same layout, so that they need not be alternatives here:
 `choose-algorithms` finds the same one again. Without a target costs are bytes to and from memory.
 """
@@ -99,7 +99,7 @@ class AssignLayouts(ModulePass):
         if not self.target:
             return Traffic()
         # The room above is imported when it is asked for, as passes are by their registry.
-        from convc.targets.layout_costs import Cycles
+        from convc.targets.cpu.layout_costs import Cycles
 
         return Cycles.of(module, self.target, self.measured, self.database, self.threads)
 

@@ -12,7 +12,7 @@ from convc.ir.macs import macs
 from convc.ir.text import kernel_text
 from convc.ir.views import nbytes
 from convc.ir.windows import ConvOp, PoolOp, WinogradConvOp
-from convc.targets.algorithms import direct_cycles, forms
+from convc.targets.cpu.algorithms import direct_cycles, forms
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.plain_conv import PlainConv, plain_conv_cycles
 from convc.targets.cpu.tiling import STREAM_BYTES

@@ -12,8 +12,8 @@ from xdsl.ir import SSAValue
 from convc.ir.data import ConstantOp, RelayoutOp, ReshapeOp, WeightOp
 from convc.ir.kernel import KernelOp
 from convc.ir.text import kernel_text, main_function
-from convc.targets.algorithms import forms
 from convc.targets.choosing import candidates
+from convc.targets.cpu.algorithms import forms
 from convc.targets.measurements import candidate_key
 from convc.targets.select import chosen
 from convc.targets.target import AnyTarget

@@ -31,7 +31,7 @@ Draw = Callable[["Signature", int], Mapping[str, np.ndarray]]
 class OutputReport:
     """The worst of an output over all samples. `problem` is empty unless something but the error is wrong. `noise` is
     measured where the error exceeds the tolerance: how far the reference moves when last bits of its inputs and weights
-    do."""
+    do. `dull`: in words, what all of the reference's floats were in every sample, if that shows nothing of a build."""
 
     name: str
     shape: tuple[int, ...]
@@ -40,6 +40,7 @@ class OutputReport:
     passed: bool
     problem: str = ""
     noise: float | None = None
+    dull: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,14 @@ class Report:
         for output in self.outputs:
             if not output.passed:
                 return f"output '{output.name}' differs from onnxruntime's: {output.problem or head}"
+        dull = next((f"; output '{output.name}' is {output.dull}" for output in self.outputs if output.dull), "")
         noise = max((output.noise or 0.0 for output in self.outputs), default=0.0)
         if noise:
             return (
                 f"agrees with onnxruntime as far as its precision goes: {head}, but the model amplifies rounding: "
-                f"onnxruntime's own result moves by {noise:.1e} with last bits of inputs and weights"
+                f"onnxruntime's own result moves by {noise:.1e} with last bits of inputs and weights{dull}"
             )
-        return f"agrees with onnxruntime: {head}"
+        return f"agrees with onnxruntime: {head}{dull}"
 
     def rows(self) -> list[tuple[str, ...]]:
         """Table cells, a row an output."""
@@ -118,11 +120,13 @@ def verify(
     whatever either of them raises.
     """
     worst: dict[str, _Worst] = {}
+    dull: dict[str, str] = {}
     for each in range(seed, seed + samples):
         on_sample(each)
         inputs = draw(signature, each)
         got, expected = network(inputs), reference(inputs)
         for name, array in expected.items():
+            dull[name] = _dull(array) if dull.get(name, "-") else ""
             found = compare(np.asarray(got[name]), array) if name in got else Difference(np.inf, "is missing")
             if name not in worst or _rank(found) > _rank(worst[name].difference):
                 worst[name] = _Worst(each, array, found)
@@ -135,11 +139,10 @@ def verify(
     noises = _noise(nearby or (lambda trial: reference), doubtful, near)
     outputs = []
     for name, case in worst.items():
-        array, difference, noise = case.expected, case.difference, noises.get(name)
+        shape, dtype, difference, noise = case.expected.shape, case.expected.dtype, case.difference, noises.get(name)
         passed = name in agreeing or (noise is not None and difference.error <= NOISE_FACTOR * noise)
-        outputs.append(
-            OutputReport(name, array.shape, str(array.dtype), difference.error, passed, difference.problem, noise)
-        )
+        error, problem = difference.error, difference.problem
+        outputs.append(OutputReport(name, shape, str(dtype), error, passed, problem, noise, dull[name]))
     return Report(tuple(outputs), samples, precision.tolerance)
 
 
@@ -151,6 +154,15 @@ class _Worst:
 
     def within(self, tolerance: float) -> bool:
         return self.difference.within(max(tolerance, _unit(self.expected.dtype)))
+
+
+def _dull(expected: np.ndarray) -> str:
+    """What all elements of an array of floats are, if a build that went wrong could well agree on it."""
+    if expected.dtype.kind in "iub" or not expected.size:
+        return ""
+    if not np.isfinite(expected).any():
+        return "NaN or infinite throughout, which shows nothing"
+    return "" if expected.any() else "zero throughout, which shows little"
 
 
 def _unit(dtype: np.dtype) -> float:

@@ -15,8 +15,8 @@ from convc.ir.interpreter import interpret
 from convc.ir.kernel import KernelOp
 from convc.ir.text import kernel_text, main_function, parse, to_text
 from convc.passes.registry import pipeline
-from convc.targets.algorithms import forms
 from convc.targets.choosing import candidates
+from convc.targets.cpu.algorithms import forms
 from convc.targets.measurements import Outcome, Record, TuningError
 from convc.targets.select import chosen, notes
 from convc.targets.target import CpuTarget, parse_target

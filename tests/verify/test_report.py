@@ -56,6 +56,25 @@ def test_one_bad_output_in_one_sample_fails() -> None:
     assert report.to_dict()["passed"] is False
 
 
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN or infinite"), (np.inf, "NaN or infinite"), (0, "zero")])
+def test_outputs_that_show_nothing_are_said_to(value: float, what: str) -> None:
+    def dead(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return double(inputs) | {"y": np.full((2, 3), value, np.float32)}
+
+    report = verify(dead, dead, SIGNATURE)
+    assert report.passed
+    assert f"output 'y' is {what} throughout" in report.summary()
+    assert [bool(output["dull"]) for output in report.to_dict()["outputs"]] == [True, False]
+
+
+def test_an_output_that_shows_something_once_is_not() -> None:
+    def rarely(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"y": inputs["x"] * (inputs["x"][0, 0] > 0), "j": inputs["i"] * 0}
+
+    report = verify(rarely, rarely, SIGNATURE, samples=8)
+    assert "throughout" not in report.summary(), "integers may well be constant"
+
+
 def test_a_missing_output_fails() -> None:
     report = verify(lambda inputs: {"y": double(inputs)["y"]}, double, SIGNATURE)
     assert not report.passed

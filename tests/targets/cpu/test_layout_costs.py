@@ -15,8 +15,8 @@ from convc.ir.text import kernel_text, main_function, parse
 from convc.passes.layouts import alternatives
 from convc.passes.registry import pipeline
 from convc.targets.choosing import candidates
+from convc.targets.cpu.layout_costs import Cycles
 from convc.targets.cpus import parse_cpu
-from convc.targets.layout_costs import Cycles
 from convc.targets.measurements import Record
 
 TARGET = "cpu:skylake-avx512"

@@ -14,8 +14,8 @@ from convc.ir.kernel import KernelOp
 from convc.ir.layout import Layout
 from convc.ir.text import kernel_text
 from convc.ir.views import moves_nothing, nbytes
-from convc.targets.algorithms import fastest, finds_weights_cold, forms, in_form, measured_times
 from convc.targets.choosing import memory_cycles, modelled_cycles
+from convc.targets.cpu.algorithms import fastest, finds_weights_cold, forms, in_form, measured_times
 from convc.targets.cpu.tiling import STREAM_BYTES
 from convc.targets.cpus import parse_cpu
 from convc.targets.measurements import Measurements, open_measurements
@@ -27,7 +27,7 @@ _TRANSPOSED_BYTES = 16
 
 @dataclass
 class Cycles:
-    """Implements `convc.passes.assign_layouts.Costs`. `cold`: as in `targets.algorithms`."""
+    """Implements `convc.passes.assign_layouts.Costs`. `cold`: as in `targets.cpu.algorithms`."""
 
     target: CpuTarget
     known: Measurements | None
