@@ -6,7 +6,8 @@
               two groups of half a vector at once
     narrow    what travels between kernels into 16 bits, if that is the precision
     layouts   for all kernels at once: channels in blocks of a vector, or plain; prologues of 1x1 convolutions,
-              algorithms of convolutions, weights packed at compile time
+              algorithms of convolutions, weights packed at compile time; what depthwise convolutions read in their
+              kernels, if that would leave the caches
     select    a schedule template and its configuration for each kernel
     lower     where every operand lies, a scheduled function for each distinct kernel
     compile   machine code, linked with the runtime into one library

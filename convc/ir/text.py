@@ -29,9 +29,9 @@ def to_text(op: Operation) -> str:
 
 
 def kernel_text(kernel: KernelOp) -> str:
-    """What a kernel computes, as text that equal kernels share: a line for each argument and operation, values
-    numbered, not named; template and configuration left out. Short rather than MLIR: `select` makes it of every
-    kernel of a network."""
+    """What a kernel computes, as text that equal kernels share: a line for each argument and operation, those of a
+    kernel within it indented; values numbered, not named; template and configuration left out. Short rather than MLIR:
+    `select` makes it of every kernel of a network."""
     texts: dict[int, str] = {}
 
     def text(attribute: Attribute) -> str:

@@ -1,4 +1,5 @@
-"""Pools, and depthwise convolutions of other ranks than two, in blocked layouts: windows over each channel by itself.
+"""Pools in blocked layouts, and depthwise convolutions that `depthwise` leaves (of other ranks, of inputs that are
+computed, padded past most tiles): windows over each channel by itself.
 
 The lanes of a vector are the channels of a block. A tile of outputs along the width (and the height, where the width
 is small) stays in registers while the taps of the window, unrolled, pass over it; neighbouring outputs share their
