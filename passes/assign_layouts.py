@@ -158,10 +158,10 @@ class _Network:
 
     def add_prologue(self, kernel: KernelOp) -> None:
         """What is saved where an elementwise kernel and the convolution that reads it are one, in blocked layout."""
-        if (value := prologue(kernel)) is None:
+        if (producer := prologue(kernel)) is None:
             return
-        producer, place = value.owner, kernel.operands.index(value)
-        assert isinstance(producer, KernelOp)
+        (value,) = producer.outputs
+        place = kernel.operands.index(value)
         reads = [layout_of(form.block.args[place]) for form in self.forms[kernel]]
         saved = [
             [-self.costs.trip(made) if layout_of(made) == layout is not None else 0 for layout in reads]

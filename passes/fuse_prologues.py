@@ -21,7 +21,7 @@ from convc.ir.attributes import layout_of, shape_of
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.kernel import KernelOp
 from convc.ir.windows import ConvOp
-from convc.passes.rewriting import absorb, add_clones, main_block, users
+from convc.passes.rewriting import absorb, add_clones, main_block, producer_for
 
 
 @dataclass(frozen=True)
@@ -32,25 +32,22 @@ class FusePrologues(ModulePass):
         for kernel in list(main_block(op).ops):
             if not isinstance(kernel, KernelOp):
                 continue
-            if (value := prologue(kernel)) is not None and layout_of(value) is not None:
-                absorb(kernel, value, _inlined)
+            if (producer := prologue(kernel)) is not None and layout_of(producer.outputs[0]) is not None:
+                absorb(kernel, producer, _inlined)
 
 
-def prologue(kernel: KernelOp) -> SSAValue | None:
-    """The result of an elementwise kernel that a convolution's kernel could compute itself, if it is blocked."""
+def prologue(kernel: KernelOp) -> KernelOp | None:
+    """The elementwise kernel that a convolution's kernel could compute itself, if its result is blocked."""
     op = kernel.anchor
-    if not isinstance(op, ConvOp) or op.x not in kernel.block.args:
+    if not isinstance(op, ConvOp) or (producer := producer_for(kernel, op.x)) is None:
         return None
     if set(shape_of(op.w)[2:]) != {1} or any(op.pads.get_values()) or op.group.value.data != 1:
         return None
-    value = kernel.operands[next(i for i, argument in enumerate(kernel.block.args) if argument is op.x)]
-    producer = value.owner
-    if not isinstance(producer, KernelOp) or len(producer.outputs) != 1 or len(users(value)) != 1:
+    shape = shape_of(op.x)
+    if min(shape[2:]) == 1:
         return None
-    if min(shape_of(value)[2:]) == 1:
-        return None
-    alike = all(isinstance(each, ElementwiseOp) and shape_of(each.result) == shape_of(value) for each in producer.ops)
-    return value if alike and producer.ops else None
+    alike = all(isinstance(each, ElementwiseOp) and shape_of(each.result) == shape for each in producer.ops)
+    return producer if alike and producer.ops else None
 
 
 def _inlined(producer: KernelOp, block: Block, arguments: dict[SSAValue, SSAValue]) -> SSAValue:

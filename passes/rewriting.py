@@ -71,13 +71,29 @@ def outline(ops: Sequence[Operation], outputs: Sequence[SSAValue], before: Opera
     return kernel
 
 
-def absorb(
-    kernel: KernelOp, value: SSAValue, compute: Callable[[KernelOp, Block, dict[SSAValue, SSAValue]], SSAValue]
-) -> KernelOp:
-    """Replace a kernel and the one that computes `value`, for it alone, by a single one. `compute` adds to its block
-    what the latter does, given the arguments for the operands of both, and returns what stands for the value."""
+def number_of(kernel: KernelOp, argument: SSAValue) -> int:
+    """Which operand of a kernel an argument of its region is."""
+    return next(i for i, inner in enumerate(kernel.block.args) if inner is argument)
+
+
+def producer_for(kernel: KernelOp, argument: SSAValue) -> KernelOp | None:
+    """The kernel whose one result an argument of another kernel's region is, and nothing else; None if there is none,
+    or the value is no argument."""
+    if argument not in kernel.block.args:
+        return None
+    value = kernel.inputs[number_of(kernel, argument)]
     producer = value.owner
-    assert isinstance(producer, KernelOp)
+    if not isinstance(producer, KernelOp) or len(producer.outputs) != 1 or len(users(value)) != 1:
+        return None
+    return producer
+
+
+def absorb(
+    kernel: KernelOp, producer: KernelOp, compute: Callable[[KernelOp, Block, dict[SSAValue, SSAValue]], SSAValue]
+) -> KernelOp:
+    """Replace a kernel and its `producer_for` some argument by a single one. `compute` adds to its block what the
+    producer does, given the arguments for the operands of both, and returns what stands for its result."""
+    (value,) = producer.outputs
     operands = list(dict.fromkeys([*producer.inputs, *(each for each in kernel.inputs if each is not value)]))
     block = Block(arg_types=[each.type for each in operands])
     arguments: dict[SSAValue, SSAValue] = dict(zip(operands, block.args, strict=True))

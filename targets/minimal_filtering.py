@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import f32
-from xdsl.ir import Attribute, SSAValue
+from xdsl.ir import Attribute
 
 from convc.ir.attributes import element_type, layout_of, shape_of, tensor
 from convc.ir.data import RelayoutOp, WeightOp
@@ -14,7 +14,7 @@ from convc.ir.kernel import KernelOp
 from convc.ir.layout import Layout, channel_block
 from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.ir.winograd import transformed_weight
-from convc.passes.rewriting import parent_of, set_type, weight_behind
+from convc.passes.rewriting import number_of, parent_of, set_type, weight_behind
 
 
 def convertible(kernel: KernelOp, block: int) -> tuple[ConvOp, WeightOp] | None:
@@ -53,11 +53,6 @@ class Conversion:
         parent_of(kernel).insert_ops_before([source, packed], kernel)
         kernel.operands[number_of(kernel, op.w)] = packed.result
         set_algorithm(kernel, op, packed.result.type, m)
-
-
-def number_of(kernel: KernelOp, argument: SSAValue) -> int:
-    """Which operand of a kernel an argument of its region is."""
-    return next(i for i, inner in enumerate(kernel.block.args) if inner is argument)
 
 
 def set_algorithm(kernel: KernelOp, op: ConvOp | WinogradConvOp, weight: Attribute, m: int) -> None:

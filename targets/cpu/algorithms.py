@@ -29,7 +29,7 @@ from convc.ir.text import kernel_text, main_function
 from convc.ir.views import nbytes
 from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.ir.winograd import POINTS
-from convc.passes.rewriting import detached, set_type
+from convc.passes.rewriting import detached, number_of, set_type
 from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.direct_conv import contraction
@@ -37,7 +37,7 @@ from convc.targets.cpu.tiling import STREAM_BYTES, cycles
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.cpus import parse_cpu
 from convc.targets.measurements import Measurements, open_measurements, usable
-from convc.targets.minimal_filtering import Conversion, convertible, number_of, set_algorithm
+from convc.targets.minimal_filtering import Conversion, convertible, set_algorithm
 from convc.targets.target import AnyTarget, CpuTarget
 
 _EFFICIENCY = 0.92

@@ -19,7 +19,7 @@ from tvm import tirx
 
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.views import nbytes
+from convc.ir.views import ALIGNMENT, nbytes
 from convc.ir.windows import ConvOp
 from convc.targets.cpu.buffers import BufferEmitter, build, padded_shape
 from convc.targets.cpu.contraction import Contraction, Tiling
@@ -37,7 +37,6 @@ _LINES = 4  # rows of results from one filling of the ring: they read a row or t
 _TASKS = 4  # at the least, where there are several cores
 _CACHED = 4  # times the second cache: smaller maps come from the last one as fast as they are read
 _BYTES = 25  # a cycle, to the last cache and back beside a convolution's arithmetic: measured with maps of 2 to 13 MB
-_LINE_BYTES = 64  # of a cache
 
 
 class ConvDepthwise:
@@ -240,7 +239,7 @@ class _Body:
             return
         shape, stride = physical_shape(value), self.pair.op.strides.get_values()[1]
         y = buffer.view(prod(shape))
-        vectors = max(1, _LINE_BYTES // (4 * shape[-1]))
+        vectors = max(1, ALIGNMENT // (4 * shape[-1]))
         for b in range(self.blocks):
             for i in range(0, width, vectors * stride):
                 at = ((self.n * shape[1] + block + b) * shape[2] + row) * shape[3] + (column + i) // stride

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import ceil, prod
 from typing import Any
 
@@ -25,7 +24,7 @@ from convc.ir.windows import ConvOp
 from convc.targets.cpu.buffers import BufferEmitter, build
 from convc.targets.cpu.contraction import Window
 from convc.targets.cpu.loops import at_most, bound, loop, split
-from convc.targets.cpu.register_tile import element
+from convc.targets.cpu.register_tile import store_sums
 from convc.targets.cpu.tiling import LOADS, STORE
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue
@@ -217,19 +216,11 @@ class Rows:
         self._finish(sums, place, at)
 
     def _finish(self, sums: Sequence[Any], place: tuple[Any, Any, Any, Any], at: int) -> None:
-        """Store the sums of a tile, by a loop where that takes many instructions."""
+        """Store the sums of a tile, of the lanes from `at` on."""
         n, channel, row, start = place
         lanes, first = self.target.lanes(dtype_of(self.op.x)), channel * channel_block(layout_of(self.op.result)) + at
 
-        def store(i: Any, sum_: Callable[[Any], Any]) -> None:
-            self.emitter.store_channels(self.op, [n, row, start + i], first, lanes, sum_)
+        def store(i: Any, _: int, total: Callable[[Any], Any]) -> None:
+            self.emitter.store_channels(self.op, [n, row, start + i], first, lanes, total)
 
-        if not self.emitter.heavy_epilogue():
-            for i, each in enumerate(sums):
-                store(i, partial(element, each, 0))
-            return
-        tile = T.alloc_buffer([self.width * lanes], dtype_of(self.op.x))
-        for i, each in enumerate(sums):
-            T.buffer_store(tile, each[T.Ramp(0, 1, lanes)], [T.Ramp(i * lanes, 1, lanes)])
-        with T.serial(0, self.width) as i:
-            store(i, partial(element, tile, i * lanes))
+        store_sums(sums, lanes, lanes, dtype_of(self.op.x), store, roll=self.emitter.heavy_epilogue())

@@ -20,7 +20,7 @@ from xdsl.passes import ModulePass
 
 from convc.ir.kernel import KernelOp
 from convc.ir.windows import ConvOp
-from convc.passes.rewriting import absorb, main_block, users
+from convc.passes.rewriting import absorb, main_block, producer_for
 from convc.targets.cpu.conv_depthwise import can_come_first, saved_cycles
 from convc.targets.cpu.depthwise import Depthwise
 from convc.targets.cpus import parse_cpu
@@ -37,25 +37,21 @@ class FuseDepthwise(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = parse_cpu(self.target)
         for kernel in list(main_block(op).ops):
-            if not isinstance(kernel, KernelOp) or (value := producible(kernel, target)) is None:
+            if not isinstance(kernel, KernelOp) or (first := producible(kernel, target)) is None:
                 continue
-            first, anchor = value.owner, kernel.anchor
-            assert isinstance(first, KernelOp)
+            anchor = kernel.anchor
             assert isinstance(anchor, ConvOp)
             if saved_cycles(first, anchor, target) > 0:
-                absorb(kernel, value, nested)
+                absorb(kernel, first, nested)
 
 
-def producible(kernel: KernelOp, target: CpuTarget) -> SSAValue | None:
-    """What a depthwise convolution's kernel could compute itself, if there is such a value."""
+def producible(kernel: KernelOp, target: CpuTarget) -> KernelOp | None:
+    """The kernel whose rows a depthwise convolution's kernel could compute itself, if there is such a one."""
     op = kernel.anchor
     if not isinstance(op, ConvOp) or not Depthwise().applies(kernel, target) or not op.x.has_one_use():
         return None
-    value = kernel.operands[next(i for i, argument in enumerate(kernel.block.args) if argument is op.x)]
-    first = value.owner
-    if not isinstance(first, KernelOp) or len(first.outputs) != 1 or len(users(value)) != 1:
-        return None
-    return value if can_come_first(first, target) else None
+    first = producer_for(kernel, op.x)
+    return first if first is not None and can_come_first(first, target) else None
 
 
 def nested(producer: KernelOp, block: Block, arguments: dict[SSAValue, SSAValue]) -> SSAValue:

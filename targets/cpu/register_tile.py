@@ -119,8 +119,33 @@ def streams(c: Contraction, target: CpuTarget) -> bool:
     return around * size > target.l2_bytes / 2 and c.block_stride == c.steps * c.block
 
 
-def element(buffer: Any, begin: Any, lane: Any) -> Any:
-    """A lane of a sum in a flat buffer, where the vector begins there."""
+def store_sums(
+    sums: Sequence[Any],
+    size: int,
+    lanes: int,
+    dtype: str,
+    store: Callable[[Any, int, Callable[[Any], Any]], None],
+    *,
+    roll: bool,
+) -> None:
+    """Store the sums of a tile: `sums` has a buffer of `size` elements for each of its points. `store` is given the
+    number of a point, where in its buffer a vector begins, and the sum at a lane. With `roll` a loop goes over the
+    points."""
+    if not roll:
+        for i, buffer in enumerate(sums):
+            for at in range(0, size, lanes):
+                store(i, at, partial(_element, buffer, at))
+        return
+    tile = T.alloc_buffer([len(sums) * size], dtype)
+    for i, buffer in enumerate(sums):
+        for at in range(0, size, lanes):
+            T.buffer_store(tile, buffer[T.Ramp(at, 1, lanes)], [T.Ramp(i * size + at, 1, lanes)])
+    with T.serial(0, len(sums)) as i:
+        for at in range(0, size, lanes):
+            store(i, at, partial(_element, tile, i * size + at))
+
+
+def _element(buffer: Any, begin: Any, lane: Any) -> Any:
     return buffer[begin + lane]
 
 
@@ -264,7 +289,7 @@ class _Nest:
         elif c.steps:
             self._reduce(*self._reading(row, column, height, width), step)
         if self._passes == 1:
-            self._finish(sums, points, places, block, outer, first)
+            self._finish(sums, points, block, outer, first)
             return
         slot = number * (self.tiling.height * self.tiling.width * size)
         vectors = [(sums[i], T.Ramp(at, 1, lanes), T.Ramp(slot + i * size + at, 1, lanes)) for i, at in places]
@@ -276,32 +301,24 @@ class _Nest:
                 for total, here, there in vectors:
                     T.buffer_store(self.earlier, total[here], [there])
             with T.Else():
-                self._finish(sums, points, places, block, outer, first)
+                self._finish(sums, points, block, outer, first)
 
     def _finish(
         self,
         sums: Sequence[Any],
         points: Sequence[tuple[int, int]],
-        places: Sequence[tuple[int, int]],
         block: Any,
         outer: Sequence[Any],
         first: tuple[Any, Any],
     ) -> None:
         """Store the sums of a tile: of each of its points, a vector at each place."""
-        c, lanes, (row, column) = self.c, self.lanes, first
-        size, (height, width) = self.tiling.blocks * c.block, (1 + last for last in points[-1])
-        if not self.roll:
-            for i, at in places:
-                r, s = points[i]
-                self._store(block, at, outer, row + r, column + s, partial(element, sums[i], at))
-            return
-        tile = T.alloc_buffer([len(points) * size], c.dtype)
-        for i, at in places:
-            T.buffer_store(tile, sums[i][T.Ramp(at, 1, lanes)], [T.Ramp(i * size + at, 1, lanes)])
-        with T.serial(0, len(points)) as i:
-            for at in range(0, size, lanes):
-                r, s = (i // width, i % width) if height > 1 else (0, i)
-                self._store(block, at, outer, row + r, column + s, partial(element, tile, i * size + at))
+        (row, column), (height, width) = first, (1 + last for last in points[-1])
+
+        def store(i: Any, at: int, total: Callable[[Any], Any]) -> None:
+            r, s = (i // width, i % width) if height > 1 else (0, i)
+            self._store(block, at, outer, row + r, column + s, total)
+
+        store_sums(sums, self.tiling.blocks * self.c.block, self.lanes, self.c.dtype, store, roll=self.roll)
 
     def _reading(self, row: Any, column: Any, height: int, width: int) -> tuple[list[Axis], Any, Any]:
         """The reduction of a tile: its axes, without taps that read zeros; where in x and in w it begins."""

@@ -24,19 +24,15 @@ from convc.targets.cuda.cores import where
 from convc.targets.cuda.emitter import BufferEmitter
 from convc.targets.cuda.injective import MOST_LANES
 from convc.targets.cuda.target import WARP, CudaTarget
-from convc.targets.cuda.threads import BLOCK
+from convc.targets.cuda.threads import BLOCK, MOST_THREADS, STREAM
 from convc.targets.emit import Emitter, dtype_of
-from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.indexing import unravelled
 from convc.targets.reducers import Reducer
-from convc.targets.rows import Rows, Width, reduce
+from convc.targets.rows import Rows, Width, is_blocked, reduce
 from convc.targets.template import Config
 
-_MOST_THREADS = 1024
 _LINE = 128
 """Bytes that memory hands out at once: what a group reads together is at least that."""
-_STREAM = 4
-"""Reads that a thread should have for itself before others join it."""
 
 
 class BlockedReduce:
@@ -46,15 +42,7 @@ class BlockedReduce:
 
     def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
         op = kernel.anchor
-        return (
-            isinstance(op, ReduceOp)
-            and op.keepdims is not None
-            and min(op.axes.get_values(), default=0) >= 2
-            and channel_block(layout_of(op.result)) > 0
-            and layout_of(op.x) == layout_of(op.result)
-            and prod(shape_of(op.x)) > 0
-            and pointwise_epilogue(kernel)
-        )
+        return isinstance(op, ReduceOp) and prod(shape_of(op.x)) > 0 and is_blocked(kernel)
 
     def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:
         op = kernel.anchor
@@ -63,13 +51,13 @@ class BlockedReduce:
         reads = parts * prod(shape_of(op.x)[axis] for axis in op.axes.get_values())
         line = _LINE // (lanes * np.dtype(dtype_of(kernel.block.args[0])).itemsize)
         threads = parts
-        while threads < _MOST_THREADS and threads < reads:
-            few = threads * _places(op) < target.threads and 2 * threads * _STREAM <= reads
+        while threads < MOST_THREADS and threads < reads:
+            few = threads * _places(op) < target.threads and 2 * threads * STREAM <= reads
             if threads >= line and not few:
                 break
             threads *= 2
         choices = (threads, threads * 2, threads // 2)
-        return [{"threads": each} for each in choices if parts <= each <= _MOST_THREADS]
+        return [{"threads": each} for each in choices if parts <= each <= MOST_THREADS]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
         op = kernel.anchor

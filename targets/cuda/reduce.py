@@ -22,7 +22,7 @@ from convc.ir.neural import ArgReduceOp, MatMulOp, ReduceOp, SoftmaxOp
 from convc.targets.anchors import batch_index
 from convc.targets.cuda.injective import MOST_LANES
 from convc.targets.cuda.target import WARP, CudaTarget
-from convc.targets.cuda.threads import bound
+from convc.targets.cuda.threads import MOST_THREADS, STREAM, bound
 from convc.targets.emit import Emitter, Index
 from convc.targets.epilogues import pointwise_epilogue
 from convc.targets.flat import FlatReader, Memory, whole, without_elements
@@ -32,9 +32,6 @@ from convc.targets.rows import Rows, Width, arg_reduce, reduce, softmax
 from convc.targets.template import Config
 
 _ANCHORS = (ArgReduceOp, MatMulOp, ReduceOp, SoftmaxOp)
-_MOST_THREADS = 1024
-_STREAM = 4
-"""Reads that a thread should have for itself before others join it."""
 
 
 class RowReduce:
@@ -53,11 +50,11 @@ class RowReduce:
         op = kernel.anchor
         assert isinstance(op, _ANCHORS)
         rows, length = _extents(op)
-        threads, stream = WARP, _STREAM * _lanes(op)
-        while threads < _MOST_THREADS and 2 * threads * stream <= length and rows * threads < target.threads:
+        threads, stream = WARP, STREAM * _lanes(op)
+        while threads < MOST_THREADS and 2 * threads * stream <= length and rows * threads < target.threads:
             threads *= 2
         choices = (threads, threads * 2, threads // 2)
-        return [{"threads": each} for each in choices if WARP <= each <= _MOST_THREADS]
+        return [{"threads": each} for each in choices if WARP <= each <= MOST_THREADS]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
         op, y, memory = kernel.anchor, kernel.yielded[0], Memory.of(kernel)

@@ -14,6 +14,10 @@ from convc.targets.cuda.target import WARP, CudaTarget
 BLOCK = 256
 """Threads of a block where nothing speaks for another number: eight warps, of which a multiprocessor keeps several
 blocks."""
+MOST_THREADS = 1024
+"""That a block can have."""
+STREAM = 4
+"""Reads that a thread should have for itself before others join it in a reduction."""
 _FEWEST = 2 * WARP
 """Of which a multiprocessor keeps 32 blocks, all the threads that it can have."""
 
