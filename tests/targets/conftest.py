@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
@@ -30,6 +31,7 @@ from convc.ir.ordering import TopKOp
 if TYPE_CHECKING:
     from convc.runtime.cuda.driver import Context
     from convc.targets.cuda.target import CudaTarget
+    from convc.targets.target import CpuTarget
 
 GUARD = 1024
 """Bytes around every array, which no kernel may write; read as floating-point numbers they are NaN."""
@@ -148,7 +150,7 @@ _numbers = count()
 
 
 def compiled(
-    kernel: KernelOp, template: Any, target: str | CudaTarget, config: Mapping[str, int] | None, folder: Path
+    kernel: KernelOp, template: Any, target: str | CpuTarget | CudaTarget, config: Mapping[str, int] | None, folder: Path
 ) -> Call:
     """The kernel as machine code, linked with the runtime; one for a GPU as what the software device runs."""
     from convc.targets.cpu.codegen import lowered
@@ -264,9 +266,26 @@ def _emulated(path: Path, arguments: int, arch: str) -> Call:
     return call
 
 
+def runnable(target: CpuTarget) -> CpuTarget:
+    """A processor's description where this machine, or QEMU on it, runs its code. Else its vectors and registers with
+    this machine's instructions: the schedules are the same, and LLVM makes several vectors of one."""
+    from convc.targets.target import parse_target
+
+    here = parse_target("cpu")
+    if target.arch == here.arch:
+        runs = set(target.required_features) <= set(here.required_features)
+    else:
+        runs = _qemu(target.arch) is not None
+    return target if runs else replace(target, triple=here.triple, cpu=here.cpu, features=here.features)
+
+
+def _qemu(arch: str) -> str | None:
+    return shutil.which(f"qemu-{arch}") or shutil.which(f"qemu-{arch}-static")
+
+
 def emulator(arch: str) -> str:
     """QEMU's emulator of Linux programs of an architecture, or a skipped test."""
-    found = shutil.which(f"qemu-{arch}") or shutil.which(f"qemu-{arch}-static")
+    found = _qemu(arch)
     if found is None:
         pytest.skip(f"qemu-{arch} (Debian package qemu-user) is not installed")
     return found
@@ -332,7 +351,7 @@ def run_kernel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[n
         kernel: KernelOp,
         template: Any,
         arrays: Sequence[np.ndarray],
-        target: str | CudaTarget = "cpu",
+        target: str | CpuTarget | CudaTarget = "cpu",
         config: Mapping[str, int] | None = None,
     ) -> list[np.ndarray]:
         return run(compiled(kernel, template, target, config, folder), kernel, arrays)
@@ -349,7 +368,7 @@ def check(run_kernel: Callable[..., list[np.ndarray]]) -> Callable[..., None]:
         kernel: KernelOp,
         template: Any,
         arrays: Sequence[np.ndarray] | None = None,
-        target: str | CudaTarget = "cpu",
+        target: str | CpuTarget | CudaTarget = "cpu",
         config: Mapping[str, int] | None = None,
         tolerance: float | None = None,
     ) -> None:
@@ -375,6 +394,11 @@ def _operands_of() -> Callable[..., list[np.ndarray]]:
 @pytest.fixture(name="assert_close", scope="session")
 def _assert_close() -> Callable[..., None]:
     return assert_close
+
+
+@pytest.fixture(name="runnable", scope="session")
+def _runnable() -> Callable[[CpuTarget], CpuTarget]:
+    return runnable
 
 
 @pytest.fixture(name="emulator", scope="session")
