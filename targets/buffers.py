@@ -11,13 +11,10 @@ from tvm.script.ir_builder import IRBuilder
 from xdsl.ir import SSAValue
 
 from convc.ir.attributes import layout_of, physical_shape, shape_of
-from convc.ir.elementwise import ElementwiseOp
-from convc.ir.functions import Fn
 from convc.ir.kernel import KernelOp
 from convc.ir.windows import ConvOp, ConvTransposeOp, WinogradConvOp
 from convc.targets.anchors import bind_with_bias
 from convc.targets.emit import Emitter, Index, dtype_of
-from convc.targets.epilogues import after_anchor
 
 
 def build(body: Callable[[], None]) -> tirx.PrimFunc:
@@ -64,12 +61,6 @@ class BufferEmitter(Emitter):
         """Say that a buffer holds a value, in the physical shape of the value's layout."""
         self.buffers[value] = buffer
         self.bind(value, lambda *position: buffer[tuple(position)])
-
-    def heavy_epilogue(self) -> bool:
-        """Whether results take many instructions to compute from the anchor's."""
-        light = {Fn.ADD, Fn.SUB, Fn.MUL, Fn.MAX, Fn.MIN, Fn.RELU, Fn.CLIP, Fn.NEG, Fn.ABS, Fn.LEAKY_RELU, Fn.PRELU}
-        ops = [op for op in after_anchor(self.kernel) if isinstance(op, ElementwiseOp)]
-        return len(ops) > 4 or any(op.function not in light for op in ops)
 
     def vector(self, lanes: int, write: Callable[[Any], None]) -> None:
         """A vector loop: `write` makes the store of one lane."""

@@ -7,6 +7,7 @@ from xdsl.ir import Operation
 from convc.ir.attributes import layout_of, shape_of
 from convc.ir.data import CastOp, RelayoutOp
 from convc.ir.elementwise import ElementwiseOp
+from convc.ir.functions import Fn
 from convc.ir.kernel import KernelOp
 
 
@@ -17,6 +18,15 @@ def after_anchor(kernel: KernelOp) -> list[Operation]:
         if op is kernel.anchor or any(use.operation in before for result in op.results for use in result.uses):
             before.add(op)
     return [op for op in kernel.ops if op not in before]
+
+
+_LIGHT = {Fn.ADD, Fn.SUB, Fn.MUL, Fn.MAX, Fn.MIN, Fn.RELU, Fn.CLIP, Fn.NEG, Fn.ABS, Fn.LEAKY_RELU, Fn.PRELU}
+
+
+def heavy_epilogue(kernel: KernelOp) -> bool:
+    """Whether the kernel's results take many instructions to compute from the anchor's."""
+    ops = [op for op in after_anchor(kernel) if isinstance(op, ElementwiseOp)]
+    return len(ops) > 4 or any(op.function not in _LIGHT for op in ops)
 
 
 def pointwise_epilogue(kernel: KernelOp) -> bool:

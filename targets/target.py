@@ -61,16 +61,21 @@ class CpuTarget:
 
         return self.vector_bits // (8 * np.dtype(dtype).itemsize)
 
-    def tvm(self) -> tvm.target.Target:
-        """TVM's description of the same hardware."""
+    def tvm(self, hoists: bool = True) -> tvm.target.Target:
+        """TVM's description of the same hardware. LLVM then `hoists` constants out of loops into registers, or not."""
         import tvm.target
 
-        options: dict[str, Any] = {"num-cores": self.cores}
+        flags = [] if hoists else ["-disable-machine-licm:bool=1"]
         if self.arch == "x86_64":
             # Reducing the strength of loops' addresses, LLVM now and then makes a variable of each address of a tile
             # and keeps hundreds on the stack: a convolution took twice as long for bands of five rows as of four.
             # x86-64 adds what a loop needs within its loads; aarch64's loads cannot.
-            options["cl-opt"] = ["-disable-lsr:bool=1"]
+            flags.append("-disable-lsr:bool=1")
+        else:
+            # Clustering loads of adjacent numbers, to be paired, LLVM loads what a convolution's next steps multiply,
+            # and sums go to the stack for it.
+            flags.append("-misched-cluster:bool=0")
+        options: dict[str, Any] = {"num-cores": self.cores, "cl-opt": flags}
         return tvm.target.Target(llvm_dict(self.triple, self.cpu, self.features) | options)
 
     def describe(self) -> str:

@@ -15,12 +15,19 @@ from convc.ir.kernel import KernelOp
 from convc.targets import buffers
 from convc.targets.cpu.loops import bound, loop, split
 from convc.targets.emit import dtype_of
+from convc.targets.epilogues import heavy_epilogue
 from convc.targets.target import CpuTarget
 
+ROLLED = "convc.rolled"
+"""The attribute of functions whose tiles store their sums in a loop that takes many constants."""
 
-def build(kernel: KernelOp, body: Callable[[BufferEmitter], None]) -> tirx.PrimFunc:
-    """The function of a kernel whose statements `body` writes."""
-    return buffers.build(lambda: body(BufferEmitter(kernel)))
+
+def build(kernel: KernelOp, body: Callable[[BufferEmitter], None], *, rolls: bool = False) -> tirx.PrimFunc:
+    """The function of a kernel whose statements `body` writes. One that `rolls` stores the sums of a tile in a loop
+    where its kernel, or the one within, has a heavy epilogue."""
+    function = buffers.build(lambda: body(BufferEmitter(kernel)))
+    heavy = heavy_epilogue(kernel) or (kernel.inner is not None and heavy_epilogue(kernel.inner))
+    return function.with_attr(ROLLED, True) if rolls and heavy else function
 
 
 def padded_shape(value: SSAValue, pads: Sequence[int]) -> tuple[int, ...]:

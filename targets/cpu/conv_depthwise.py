@@ -29,7 +29,7 @@ from convc.targets.cpu.loops import at_most, bound, ceil_div, loop, split
 from convc.targets.cpu.register_tile import ask_for, emit_part
 from convc.targets.cpu.tiling import cycles, tilings
 from convc.targets.emit import dtype_of
-from convc.targets.epilogues import elementwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue, heavy_epilogue
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
@@ -66,7 +66,7 @@ class ConvDepthwise:
         return [*found, *(found[0] | {"width": width} for width in other)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
-        return build(kernel, lambda emitter: _Body(emitter, config, target).write())
+        return build(kernel, lambda emitter: _Body(emitter, config, target).write(), rolls=True)
 
 
 def can_come_first(kernel: KernelOp, target: CpuTarget) -> bool:
@@ -220,7 +220,7 @@ class _Body:
             block=block,
             begin=done,
             count=wanted,
-            roll=self.inner.heavy_epilogue(),
+            roll=heavy_epilogue(self.pair.first),
             before=before,
         )
         columns, lanes = physical_shape(self.pair.op.x)[3:]

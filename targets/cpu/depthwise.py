@@ -27,7 +27,7 @@ from convc.targets.cpu.loops import at_most, bound, loop, split
 from convc.targets.cpu.register_tile import store_sums
 from convc.targets.cpu.tiling import LOADS, STORE
 from convc.targets.emit import dtype_of
-from convc.targets.epilogues import elementwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue, heavy_epilogue
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
@@ -59,7 +59,7 @@ class Depthwise:
         return [{"width": width, "band": ceil(rows / bands)} for width in widths(op, target)[:4]]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
-        return build(kernel, lambda emitter: _body(emitter, config, target))
+        return build(kernel, lambda emitter: _body(emitter, config, target), rolls=True)
 
 
 def _body(emitter: BufferEmitter, config: Config, target: CpuTarget) -> None:
@@ -223,4 +223,4 @@ class Rows:
         def store(i: Any, _: int, total: Callable[[Any], Any]) -> None:
             self.emitter.store_channels(self.op, [n, row, start + i], first, lanes, total)
 
-        store_sums(sums, lanes, lanes, dtype_of(self.op.x), store, roll=self.emitter.heavy_epilogue())
+        store_sums(sums, lanes, lanes, dtype_of(self.op.x), store, roll=heavy_epilogue(self.emitter.kernel))

@@ -25,7 +25,7 @@ from convc.targets.cpu.contraction import Contraction, Tiling, Window
 from convc.targets.cpu.register_tile import Prepare, Store, emit, in_memory
 from convc.targets.cpu.tiling import flattened, tilings
 from convc.targets.emit import dtype_of
-from convc.targets.epilogues import elementwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue, heavy_epilogue
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
@@ -56,7 +56,7 @@ class DirectConv:
         return [vars(tiling) for tiling in tilings(c, prod(physical_shape(op.x)), prod(physical_shape(op.w)), target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
-        return build(kernel, lambda emitter: _body(emitter, Tiling(**config), target))
+        return build(kernel, lambda emitter: _body(emitter, Tiling(**config), target), rolls=True)
 
 
 def _body(emitter: BufferEmitter, tiling: Tiling, target: CpuTarget) -> None:
@@ -69,7 +69,7 @@ def _body(emitter: BufferEmitter, tiling: Tiling, target: CpuTarget) -> None:
     else:
         prepare = in_memory(emitter.padded(op.x, pads, target), c)
     w = emitter.buffers[op.w].view(prod(physical_shape(op.w)))
-    emit(c, tiling, prepare, w, channel_store(emitter, op), target, roll=emitter.heavy_epilogue())
+    emit(c, tiling, prepare, w, channel_store(emitter, op), target, roll=heavy_epilogue(emitter.kernel))
 
 
 def channel_store(

@@ -21,7 +21,7 @@ from convc.targets.cpu.plain import PlainContraction, emit_plain, register_tile
 from convc.targets.cpu.register_tile import emit, in_memory
 from convc.targets.cpu.tiling import tilings
 from convc.targets.emit import dtype_of
-from convc.targets.epilogues import elementwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue, heavy_epilogue
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
@@ -70,10 +70,10 @@ class PackedMatMul:
                     with T.Else(), T.serial(0, lanes) as lane, T.If(at(lane)[-1] < columns), T.Then():
                         emitter.store_vector(lambda _: total(lane), lambda _: at(lane), 1)
 
-            roll = emitter.heavy_epilogue()
+            roll = heavy_epilogue(kernel)
             emit(c, Tiling(**config), in_memory(a, c), b, store, target, roll=roll)
 
-        return build(kernel, body)
+        return build(kernel, body, rolls=True)
 
 
 class PlainMatMul:

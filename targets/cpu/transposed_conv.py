@@ -28,7 +28,7 @@ from convc.targets.cpu.direct_conv import channel_store
 from convc.targets.cpu.register_tile import emit, in_memory
 from convc.targets.cpu.tiling import tilings
 from convc.targets.emit import dtype_of
-from convc.targets.epilogues import elementwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue, heavy_epilogue
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
@@ -67,13 +67,13 @@ class TransposedConv:
             pads = _pads(op, phases)
             x = emitter.padded(op.x, pads, target)
             w = emitter.buffers[op.w].view(prod(physical_shape(op.w)))
-            roll = emitter.heavy_epilogue()
+            roll = heavy_epilogue(kernel)
             for phase in phases:
                 c = _contraction(op, phase, pads)
                 store = channel_store(emitter, op, partial(_places, phase))
                 emit(c, fitted(Tiling(**config), c), in_memory(x, c), w, store, target, roll=roll)
 
-        return build(kernel, body)
+        return build(kernel, body, rolls=True)
 
 
 @dataclass(frozen=True)

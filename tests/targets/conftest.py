@@ -150,7 +150,11 @@ _numbers = count()
 
 
 def compiled(
-    kernel: KernelOp, template: Any, target: str | CpuTarget | CudaTarget, config: Mapping[str, int] | None, folder: Path
+    kernel: KernelOp,
+    template: Any,
+    target: str | CpuTarget | CudaTarget,
+    config: Mapping[str, int] | None,
+    folder: Path,
 ) -> Call:
     """The kernel as machine code, linked with the runtime; one for a GPU as what the software device runs."""
     from convc.targets.cpu.codegen import lowered

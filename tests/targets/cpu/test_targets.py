@@ -1,7 +1,8 @@
 """Kernels for other processors, each with blocks of its own vectors' length: AVX-512, AVX2, SSE, NEON.
 
-What this machine can run, or QEMU for it, is run as it is. Of other processors, it runs the schedules: the tiles of their
-vectors and registers in its own instructions, where LLVM makes several vectors of one."""
+What this machine can run, or QEMU for it, is run as it is. Of other processors, it runs the schedules: tiles of their
+vectors and registers in its own instructions, where LLVM makes several vectors of one.
+"""
 
 from __future__ import annotations
 
