@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-slow test-gpu conformance lint format typecheck clean
+.PHONY: help demo test test-slow test-gpu test-avx512 conformance lint format typecheck clean
 
 help: ## list the tasks
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # Made anew whenever the dependencies change.
 .venv/.made: pyproject.toml
@@ -24,6 +24,9 @@ test-slow: .venv/.made ## run the slow sweeps; CONVC_ZOO=DIR and CONVC_TRAINED=D
 
 test-gpu: .venv/.made ## run the tests that need a GPU; CONVC_ZOO=DIR adds the models in a folder
 	$(BIN)/pytest -m gpu
+
+test-avx512: .venv/.made ## run the tests of kernels and networks with the schedules of AVX-512, on any machine
+	$(BIN)/pytest -n auto --vectors-of cpu:skylake-avx512 tests/targets/cpu tests/models tests/conformance
 
 conformance: .venv/.made ## run all of ONNX's backend tests that apply, and count them
 	$(BIN)/pytest -m slow tests/conformance

@@ -3,10 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from convc.targets.target import CpuTarget
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--vectors-of",
+        metavar="TARGET",
+        help="in this process `cpu` has the vectors, registers and caches of another processor, such as "
+        "cpu:skylake-avx512, and this machine's instructions: its schedules run where it is not",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not (name := config.getoption("--vectors-of")):
+        return
+    from convc.targets import cpus
+    from convc.targets.target import parse_target
+
+    other, describe = parse_target(name), cpus._this_machine
+
+    def scheduled_as_the_other(text: str) -> CpuTarget:
+        here = describe(text)
+        same = {name: getattr(here, name) for name in ("triple", "cpu", "features", "cores", "required_features")}
+        return replace(other, name=text, **same)
+
+    cpus._this_machine = scheduled_as_the_other
+
 
 TWO_LAYERS = """
 builtin.module {
