@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,13 +38,14 @@ def compile(
     """
     from convc.frontends.source import load_source
     from convc.pipeline import Build
+    from convc.scratch import Scratch
     from convc.targets.target import parse_target
 
     source = load_source(model, outputs)
     sets = source.shapes([shapes] if isinstance(shapes, Mapping) else list(shapes) or [{}])
-    folder = tempfile.TemporaryDirectory(prefix="convc.")
-    path = Path(folder.name) / "model.convc"
+    scratch = Scratch()
+    path = scratch.path / "model.convc"
     Build(parse_target(target), level, precision, threads).run(source.model, path, sets, constants)
     executable = load(path, threads)
-    executable._owned = folder
+    executable._owned = scratch
     return executable

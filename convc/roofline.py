@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from convc.runtime.arrays import arena
 
@@ -62,10 +60,11 @@ def _rate(pool: ThreadPoolExecutor, work: Callable[[int], float], threads: int) 
 
 
 def _library() -> ctypes.CDLL:
+    from convc.scratch import Scratch
     from convc.targets.toolchain import NATIVE, compile_c, link
 
-    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
-        object_file, path = Path(folder) / "peak.o", Path(folder) / "peak.so"
+    with Scratch() as folder:
+        object_file, path = folder / "peak.o", folder / "peak.so"
         compile_c(NATIVE / "peak.c", object_file, platform.machine())
         link(path, [object_file], platform.machine())
         library = ctypes.CDLL(str(path))

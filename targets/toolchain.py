@@ -11,10 +11,11 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+
+from convc.scratch import Scratch
 
 NATIVE = Path(__file__).parent / "native"
 """The folder of convc's own C code."""
@@ -43,8 +44,8 @@ def compile_c(source: Path, output: Path, architecture: str, *, optimised: bool 
 @cache
 def runtime_object(architecture: str) -> bytes:
     """The object file of convc's runtime, compiled once in a process. Raises ToolchainError."""
-    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
-        output = Path(folder) / "runtime.o"
+    with Scratch() as folder:
+        output = folder / "runtime.o"
         compile_c(NATIVE / "runtime.c", output, architecture)
         return output.read_bytes()
 
@@ -56,8 +57,8 @@ def link(output: Path, objects: Sequence[Path], architecture: str) -> None:
     if zig is None:
         _run([_native_compiler(architecture), "-shared", "-Wl,-z,nodelete", *inputs, "-lm"], what)
         return
-    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
-        stubs = [Path(folder) / name for name in _LIBRARIES]
+    with Scratch() as folder:
+        stubs = [folder / name for name in _LIBRARIES]
         for stub in stubs:
             stub.write_bytes(_stub(zig, stub.name, architecture))
         _run([zig, "ld.lld", "-shared", "-z", "nodelete", "--no-as-needed", *inputs, *map(str, stubs)], what)
@@ -67,8 +68,8 @@ def link(output: Path, objects: Sequence[Path], architecture: str) -> None:
 def _stub(zig: str, name: str, architecture: str) -> bytes:
     """An empty library of this name. lld needs no C library to link against, only to be told which ones to ask for when
     the result is loaded."""
-    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
-        output, emulation = Path(folder) / name, _EMULATIONS[architecture]
+    with Scratch() as folder:
+        output, emulation = folder / name, _EMULATIONS[architecture]
         options = ["-shared", "-m", emulation, "-soname", name, os.devnull, "-o", str(output)]
         _run([zig, "ld.lld", *options], f"linking {name}")
         return output.read_bytes()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from convc.cli.arguments import (
     shapes,
 )
 from convc.cli.show import Progress, print_json, print_table
+from convc.scratch import Scratch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,8 +127,8 @@ def _artifact(arguments: argparse.Namespace, source: Source | None, progress: Pr
     from convc.pipeline import Build
     from convc.targets.target import parse_target
 
-    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
-        path = Path(folder) / "model.convc"
+    with Scratch() as folder:
+        path = folder / "model.convc"
         with progress.steps() as show:
             target, sets = parse_target(arguments.target), shapes(arguments.shape)
             build = Build(target, arguments.level, arguments.precision, _threads(arguments), on_phase=show)
@@ -159,9 +159,9 @@ def _openvino(path: Path, threads: int, inputs: dict[str, np.ndarray]) -> Callab
 def _ncnn(path: Path, threads: int, inputs: dict[str, np.ndarray]) -> Callable[[Mapping[str, np.ndarray]], object]:
     from convc.verify.ncnn import Ncnn, convert
 
-    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
-        convert(path, {name: array.shape for name, array in inputs.items()}, Path(folder))
-        return Ncnn(Path(folder), threads, inputs)
+    with Scratch() as folder:
+        convert(path, {name: array.shape for name, array in inputs.items()}, folder)
+        return Ncnn(folder, threads, inputs)
 
 
 @contextmanager
@@ -176,8 +176,8 @@ def _on_disk(model: Path | onnx.ModelProto, shapes: Mapping[str, Sequence[int]])
     if isinstance(model, Path) and changed is proto:
         yield model
         return
-    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
-        path = Path(folder) / "model.onnx"
+    with Scratch() as folder:
+        path = folder / "model.onnx"
         onnx.save(changed, path)
         yield path
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from convc.cli.arguments import UsageError, names, shapes
 from convc.cli.show import Progress, megabytes, print_json
 from convc.cli.tuning_view import print_rows, won
+from convc.scratch import Scratch
 
 if TYPE_CHECKING:
     from convc.targets.target import AnyTarget
@@ -81,8 +81,8 @@ def tune(arguments: argparse.Namespace, target: AnyTarget) -> int:
     if missing := lacking(target.to_dict()):
         raise TuningError(f"{target.name} is another machine ({missing}): tune there, or in halves, --emit-candidates")
     database = arguments.db or default_path()
-    with TemporaryDirectory(prefix="convc.") as name:
-        folder = Path(name) / "candidates"
+    with Scratch() as scratch:
+        folder = scratch / "candidates"
         _emit(arguments, target, folder)
         records = _measure(arguments, folder)
         records.merge(database)

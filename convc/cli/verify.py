@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from convc.cli.arguments import add_json, add_samples, add_threads
 from convc.cli.loading import add_emulate, load_artifact
 from convc.cli.show import Progress, print_json, print_table
+from convc.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,9 +85,9 @@ def _first_wrong(
     shapes = {name: shape for name, shape, _ in signature}
     manifest = executable.manifest
     target, precision = parse_target(manifest["target"]["name"]), manifest["precision"]
-    with tempfile.TemporaryDirectory(prefix="convc.") as folder:
+    with Scratch() as folder:
         make = partial(Build, target, precision=precision, threads=manifest["threads"])
-        build = _builder(Path(folder), make, shapes, arguments)
+        build = _builder(folder, make, shapes, arguments)
         proto = reshaped(onnx.load(model) if isinstance(model, Path) else model, shapes, None)
         return bisect(proto, build, signature, seed=arguments.seed, precision=PRECISIONS[precision], on_step=show)
 

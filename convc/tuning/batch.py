@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from convc.scratch import Scratch
 from convc.targets.measurements import Record
 from convc.targets.target import CpuTarget
 from convc.tuning.building import compile_candidates, link_candidates
@@ -63,8 +63,7 @@ def run_batch(
     as its outcome is known. Raises OSError, ToolchainError and TuningError where the machine is at fault."""
     known = incumbent[1] > 0
     everyone = [*candidates, incumbent[0]] if known else list(candidates)
-    with TemporaryDirectory(prefix="convc.") as name:
-        folder = Path(name)
+    with Scratch() as folder:
         objects, refused = compile_candidates(workload, everyone, conditions.target, folder)
         for finding in refused:
             if finding.candidate < len(candidates):

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection, get_context
 from multiprocessing.context import ForkContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from tempfile import NamedTemporaryFile
-from typing import IO, Any, TypeAlias
+from tempfile import TemporaryFile
+from typing import Any, TypeAlias
 
 _PR_SET_PDEATHSIG = 1
 FORK = get_context("fork")
@@ -31,11 +31,11 @@ class Child:
     """A function called in a process of its own. What it writes to stdout and stderr is kept: see `why`."""
 
     def __init__(self, function: Callable[..., None], *arguments: Any, way: Way = FORK) -> None:
-        # It lives as long as the child, which takes its name away when it has opened it.
-        self._messages: IO[bytes] = NamedTemporaryFile(prefix="convc.", delete=False)  # noqa: SIM115
-        parent = os.getpid()
+        # It has no name, so that nobody need take it away. What children of both kinds are handed is a connection.
+        self._messages = TemporaryFile()  # noqa: SIM115 (until the child ends)
+        messages = connection.Connection(os.dup(self._messages.fileno()))
         self.process: BaseProcess = way.Process(
-            target=_run, args=(function, arguments, self._messages.name, parent), daemon=False
+            target=_run, args=(function, arguments, messages, os.getpid()), daemon=False
         )
         self.begin = time.monotonic()
         self.killed = False
@@ -65,7 +65,9 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _run(function: Callable[..., None], arguments: tuple[Any, ...], messages: str, parent: int) -> None:
+def _run(
+    function: Callable[..., None], arguments: tuple[Any, ...], messages: connection.Connection, parent: int
+) -> None:
     """In the child: no interrupts, which are for the parent to handle, no core dumps, no life after the parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -74,8 +76,7 @@ def _run(function: Callable[..., None], arguments: tuple[Any, ...], messages: st
     if os.getppid() != parent:
         os._exit(1)
     faulthandler.disable()
-    sys.stdout = sys.stderr = open(messages, "w", buffering=1)  # noqa: SIM115 (until the process ends)
-    os.unlink(messages)
+    sys.stdout = sys.stderr = open(os.dup(messages.fileno()), "w", buffering=1)  # noqa: SIM115 (until the process ends)
     for stream in (1, 2):
         os.dup2(sys.stdout.fileno(), stream)
     try:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from xdsl.dialects.builtin import ModuleOp
@@ -19,6 +18,7 @@ from convc.ir.views import nbytes
 from convc.pipeline import Build, Shapes
 from convc.runtime import lacking, load
 from convc.runtime.inputs import random_inputs
+from convc.scratch import Scratch
 from convc.targets.choosing import modelled_cycles
 from convc.targets.measurements import TuningError
 from convc.targets.target import CpuTarget
@@ -91,10 +91,10 @@ class Session:
                 form = workload.forms[workload.untuned.form]
                 workload.share = modelled_cycles(form, self.target) * workload.count
         else:
-            with TemporaryDirectory(prefix="convc.") as folder:
-                build.finish(modules, Path(folder) / "untuned.convc")
+            with Scratch() as folder:
+                build.finish(modules, folder / "untuned.convc")
                 self.show("profile")
-                for each, profile in zip(order, profiles(Path(folder) / "untuned.convc", self.threads), strict=True):
+                for each, profile in zip(order, profiles(folder / "untuned.convc", self.threads), strict=True):
                     for workload, ns in zip(each, profile, strict=True):
                         workload.share += ns
         total = sum(workload.share for workload in tuner.workloads)
@@ -126,11 +126,11 @@ def side_by_side(session: Session, seconds: float = 4.0) -> tuple[float, float, 
         "untuned": Build(target, threads=threads, on_phase=session.show, measured=False),
         "tuned": Build(target, threads=threads, on_phase=session.show, database=session.database),
     }
-    with TemporaryDirectory(prefix="convc.") as folder:
+    with Scratch() as folder:
         calls = {}
         for name, build in builds.items():
-            build.run(session.model, Path(folder) / name, session.shapes[:1])
-            executable = load(Path(folder) / name, threads)
+            build.run(session.model, folder / name, session.shapes[:1])
+            executable = load(folder / name, threads)
             calls[name] = partial(executable.run, random_inputs(executable.inputs, 0))
         session.show("compare")
         with pinned(threads):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from convc.scratch import Scratch
 from convc.tuning.batch import Conditions, Measure, Trial
 from convc.tuning.database import Database, Setting
 from convc.tuning.findings import nothing_right
@@ -68,22 +69,26 @@ class Tuner:
     def run(self, machines: Sequence[Measure]) -> None:
         """Tune, on as many machines at once as there are ways to measure. Raises TuningError, OSError and
         ToolchainError where tuning cannot go on; what was measured until then is kept."""
-        workers = [Worker(self.workloads, self.conditions, measure) for measure in machines]
-        try:
-            while True:
+        with Scratch() as folder:
+            workers = [Worker(self.workloads, self.conditions, measure, folder) for measure in machines]
+            try:
+                self._run(workers)
+            finally:
+                self._end = time.monotonic()
                 for worker in workers:
-                    if worker.workload is None:
-                        self._give(worker, {each.workload for each in workers})
-                late = self.seconds > self.budget.seconds + _GRACE
-                if late or all(worker.workload is None for worker in workers):
-                    return
-                self._report(self, None)
-                for worker in wait(workers, _TICK):
-                    self._take(worker)
-        finally:
-            self._end = time.monotonic()
+                    worker.end()
+
+    def _run(self, workers: Sequence[Worker]) -> None:
+        while True:
             for worker in workers:
-                worker.end()
+                if worker.workload is None:
+                    self._give(worker, {each.workload for each in workers})
+            late = self.seconds > self.budget.seconds + _GRACE
+            if late or all(worker.workload is None for worker in workers):
+                return
+            self._report(self, None)
+            for worker in wait(workers, _TICK):
+                self._take(worker)
 
     @property
     def seconds(self) -> float:

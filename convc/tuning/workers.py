@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 from collections.abc import Sequence
 from multiprocessing import connection
+from pathlib import Path
 
 from convc.targets.measurements import TuningError
 from convc.tuning.batch import Conditions, Measure, Trial, run_batch
@@ -13,11 +15,12 @@ from convc.tuning.workloads import Candidate, Workload
 
 
 class Worker:
-    """A process that runs one batch after another; `workload` is the number of the one at work, or None."""
+    """A process that runs one batch after another; `workload` is the number of the one at work, or None. Its temporary
+    files lie in `folder`, whose owner removes those of a worker that was killed."""
 
-    def __init__(self, workloads: Sequence[Workload], conditions: Conditions, measure: Measure) -> None:
+    def __init__(self, workloads: Sequence[Workload], conditions: Conditions, measure: Measure, folder: Path) -> None:
         self.connection, theirs = FORK.Pipe()
-        self.child = Child(_work, theirs, workloads, conditions, measure)
+        self.child = Child(_work, theirs, workloads, conditions, measure, folder)
         theirs.close()
         self.workload: int | None = None
 
@@ -52,7 +55,14 @@ def wait(workers: Sequence[Worker], seconds: float) -> list[Worker]:
     return [busy[ready] for ready in connection.wait(list(busy), seconds)]  # type: ignore[index]
 
 
-def _work(link: connection.Connection, workloads: Sequence[Workload], conditions: Conditions, measure: Measure) -> None:
+def _work(
+    link: connection.Connection,
+    workloads: Sequence[Workload],
+    conditions: Conditions,
+    measure: Measure,
+    folder: Path,
+) -> None:
+    tempfile.tempdir = str(folder)
     while True:
         try:
             number, candidates, incumbent = link.recv()

@@ -34,12 +34,13 @@ from convc.verify import Reference, verify
 
 
 @pytest.fixture(autouse=True)
-def temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of processes that are killed stay in the test's folder."""
+def temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where they lie: those of processes that are killed stay in the test's folder."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
 
 
 def recorded(path: Path) -> dict[tuple[Any, ...], float]:
@@ -134,7 +135,7 @@ session.run()
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_tuning_goes_on_where_it_was(
-    number: signal.Signals, convolutions: Any, tmp_path: Path, session: Any
+    number: signal.Signals, convolutions: Any, tmp_path: Path, session: Any, temporary_files: Path
 ) -> None:
     onnx.save(convolutions(), tmp_path / "net.onnx")
     path = tmp_path / "tuning.db"
@@ -149,10 +150,13 @@ def test_an_interrupted_tuning_goes_on_where_it_was(
     before = recorded(path)
     assert before
     assert not alive(told), "what it ran ends with it"
+    if number != signal.SIGKILL:
+        assert not list(temporary_files.iterdir())
     tuner = session(convolutions(), Budget(trials=2)).run()
     after = recorded(path)
     assert before.items() <= after.items()
     assert len(after) == len(before) + tuner.trials
+    assert not list(temporary_files.iterdir())
 
 
 def test_kill_at_ten_random_moments_of_tuning_loses_nothing(convolutions: Any, session: Any, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -20,6 +19,7 @@ from convc.ir.views import nbytes
 from convc.pipeline import Build, Shapes
 from convc.runtime.arrays import dtype_named
 from convc.runtime.cpu import usable_cores
+from convc.scratch import Scratch
 from convc.targets.cuda.codegen import generate
 from convc.targets.cuda.compiler import MachineCode
 from convc.targets.cuda.library import source_of
@@ -125,8 +125,7 @@ def _compiled(
     assert isinstance(build.target, CudaTarget)
     flat = [(f"k{i}c{j}", *pair) for i, (w, cs) in enumerate(several) for j, pair in enumerate((w, c) for c in cs)]
     facts: dict[str, dict[str, Any]] = {}
-    with TemporaryDirectory(prefix="convc.") as name:
-        scratch = Path(name)
+    with Scratch() as scratch:
         tasks = [partial(_compile, *each, build.target, scratch, compiler) for each in flat]
         for done, (number, child) in enumerate(in_children(tasks, COMPILE_SECONDS, usable_cores()), 1):
             build.on_phase(f"compile  {done} of {len(flat)} candidates")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from convc.artifact.manifest import SOURCE, check_files, read_manifest
 from convc.runtime import ArtifactError, Executable
 from convc.runtime.cuda.driver import Driver
 from convc.runtime.cuda.engine import CudaEngine
+from convc.scratch import Scratch
 from convc.targets.cuda.compiler import DEVICE_HEADERS
 from convc.targets.cuda.emulator.build import emulated_driver, emulated_kernels
 
@@ -23,8 +23,8 @@ def load_emulated(path: str | Path) -> Executable:
         raise ArtifactError(f"{folder} is built for {manifest['target']['name']}: only code for GPUs is emulated")
     functions = [launch["function"] for kernel in manifest["kernels"].values() for launch in kernel["launches"]]
     driver = Driver(emulated_driver())
-    with tempfile.TemporaryDirectory(prefix="convc.") as scratch:
-        library = Path(scratch) / "kernels.so"
+    with Scratch() as scratch:
+        library = scratch / "kernels.so"
         emulated_kernels((folder / SOURCE).read_text(), functions, library, DEVICE_HEADERS)
         code = library.read_bytes()
     return Executable(folder, manifest, engine=CudaEngine(folder, manifest, driver, [code]))
