@@ -23,13 +23,13 @@ from xdsl.ir import Attribute, Block, BlockArgument, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
 
 from convc.ir.attributes import element_type, layout_of, shape_of, tensor
-from convc.ir.data import BroadcastOp, CastOp, ConcatOp, ReshapeOp, SliceOp, TransposeOp, WeightOp
+from convc.ir.data import BroadcastOp, CastOp, ConcatOp, ConstantOp, ReshapeOp, SliceOp, TransposeOp, WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.dtypes import from_numpy, to_numpy
 from convc.ir.kernel import KernelOp, YieldOp
 from convc.ir.neural import MatMulOp
 from convc.ir.windows import ConvOp, ConvTransposeOp
-from convc.passes.options import one_of
+from convc.passes.options import OrderError, one_of
 from convc.passes.rewriting import erase_dead, main_block, parent_of, set_type
 
 _MOVEMENT = (BroadcastOp, ConcatOp, SliceOp, TransposeOp)
@@ -47,7 +47,20 @@ class Narrow(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         assert isinstance(ctx, CompilerContext)
+        _check_order(main_block(op))
         _Narrowing(main_block(op), ctx, from_numpy(self.storage)).run()
+
+
+def _check_order(block: Block) -> None:
+    """What stands beside kernels and reads their memory would not get the type that it was made for."""
+    if not any(isinstance(op, KernelOp) for op in block.ops):
+        return
+    for op in block.ops:
+        if not isinstance(op, ConstantOp | KernelOp | ReshapeOp | ReturnOp | WeightOp):
+            raise OrderError(
+                f"narrow: expected kernels and reshapes alone in @main, as fuse leaves it, got {op.name}: "
+                "run narrow after fuse and before assign-layouts"
+            )
 
 
 class _Narrowing:

@@ -1,8 +1,12 @@
-"""Checks of the options that passes take as text, made before a pass runs."""
+"""Checks made before a pass runs: of the options that it takes as text, and of the module that it finds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+
+class OrderError(Exception):
+    """A pass was asked to run on a module as another one leaves it, which it cannot; the message is one line."""
 
 
 def one_of(name: str, option: str, value: str, allowed: Sequence[str]) -> None:

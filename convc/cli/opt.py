@@ -104,8 +104,12 @@ def _pipeline(text: str) -> PassPipeline:
 
 
 def _apply(passes: PassPipeline, module: ModuleOp, context: CompilerContext) -> None:
+    from convc.passes.options import OrderError
+
     try:
         passes.apply(context, module)
+    except OrderError as error:
+        raise UsageError(f"--passes: {error}") from None
     except KeyError as error:
         raise UsageError(f"{error.args[0]}: give the weights with --weights FILE") from None
     module.verify()

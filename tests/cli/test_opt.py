@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from onnx import numpy_helper, parser
 
 from convc.cli.main import main
+from convc.passes.registry import PASSES
+from convc.pipeline import Build
+from convc.targets.target import parse_target
 
 MODULE = """
 builtin.module {
@@ -66,3 +71,50 @@ def test_files(arguments, expected, tmp_path, capsys):
     (tmp_path / "module.mlir").write_text(MODULE)
     assert main(["opt", *(each.replace("FOLDER", str(tmp_path)) for each in arguments)]) == 2
     assert capsys.readouterr().err == f"convc: error: {expected.replace('FOLDER', str(tmp_path))}\n"
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """A network of convolutions, dense, depthwise and grouped, and of a join, after each phase of the compiler."""
+    folder = tmp_path_factory.mktemp("stages")
+    rng = np.random.default_rng(0)
+    shapes = {"w0": (16, 16, 1, 1), "w1": (16, 1, 3, 3), "w2": (16, 4, 3, 3), "w3": (24, 24, 3, 3), "w4": (24, 10)}
+    shapes["w5"] = (8, 16, 1, 1)
+    shapes |= dict.fromkeys(("s", "b", "m", "v"), (16,))
+    model = parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]> network (float[1,16,6,6] x) => (float[1,24,6,6] y, float[1,10] z) {
+            dense = Conv(x, w0)
+            normal = BatchNormalization(dense, s, b, m, v)
+            depthwise = Conv<pads=[1,1,1,1], group=16>(normal, w1)
+            half = MaxPool<kernel_shape=[3,3], pads=[1,1,1,1]>(depthwise)
+            grouped = Conv<pads=[1,1,1,1], group=4>(half, w2)
+            eight = Conv(grouped, w5)
+            join = Concat<axis=1>(grouped, eight)
+            y = Conv<pads=[1,1,1,1]>(join, w3)
+            mean = ReduceMean<axes=[2,3], keepdims=0>(y)
+            product = MatMul(mean, w4)
+            z = Softmax(product)
+        }""")
+    for name, shape in shapes.items():
+        array = np.abs(rng.standard_normal(shape)).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    Build(parse_target("cpu:haswell"), dump=folder).module(model, {})
+    return folder
+
+
+@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize("stage", ["00-import", "01-simplify", "02-fuse", "03-layouts", "04-select"])
+def test_a_pass_that_comes_too_late_or_early_does_no_harm(stages, stage, name, capsys):
+    """A module that another pass can read, or one line."""
+    options = {"choose-gpu-algorithms": '{target="cuda:sm_90"}', "select": '{target="cpu:haswell"}'}.get(name, "")
+    status = main(["opt", str(stages / f"{stage}.mlir"), "-p", f"{name}{options},canonicalise"])
+    printed, said = capsys.readouterr()
+    assert (status, said) == (0, "") if printed else status == 2 and said.count("\n") == 1, said
+
+
+def test_narrow_comes_before_layouts(stages, capsys):
+    assert main(["opt", str(stages / "03-layouts.mlir"), "-p", "narrow"]) == 2
+    assert capsys.readouterr().err == (
+        "convc: error: --passes: narrow: expected kernels and reshapes alone in @main, as fuse leaves it, "
+        "got convc.concat: run narrow after fuse and before assign-layouts\n"
+    )
