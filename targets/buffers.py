@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import tvm.script.ir_builder.tirx as T
 from tvm import ir, tirx
@@ -32,30 +32,30 @@ Put = Callable[[Index, Any], None]
 
 
 class BufferEmitter(Emitter):
-    """An emitter over the function's parameters. `outputs` are the buffers of the kernel's results.
+    """An emitter over buffers of the kernel's `operands`. It writes to those of its `results`, the first of them unless
+    the kernel is within another, which has memory of its own to `put` elements to."""
 
-    One for a kernel within a kernel reads given `operands` instead, and writes its result by `put`.
-    """
-
-    def __init__(self, kernel: KernelOp, operands: Sequence[Any] | None = None, put: Put | None = None) -> None:
+    def __init__(
+        self, kernel: KernelOp, operands: Sequence[Any], results: Sequence[Any] = (), put: Put | None = None
+    ) -> None:
         super().__init__(kernel)
         self.buffers: dict[SSAValue, Any] = {}
-        self.outputs: list[Any] = []
-        for i, argument in enumerate(kernel.block.args):
-            if operands is None:
-                buffer = T.arg(f"arg{i}", T.buffer(physical_shape(argument), dtype_of(argument)))
-            else:
-                buffer = operands[i]
-            self.bind_buffer(argument, buffer)
-        if put is None:
-            self.outputs = [
-                T.arg(f"y{i}", T.buffer(physical_shape(value), dtype_of(value)))
-                for i, value in enumerate(kernel.yielded)
-            ]
+        self.results = results
         self.put = put or self._put
+        for argument, buffer in zip(kernel.block.args, operands, strict=True):
+            self.bind_buffer(argument, buffer)
+
+    @classmethod
+    def of_parameters(cls, kernel: KernelOp) -> Self:
+        """Over the parameters of the function that is being built, which are declared here."""
+        operands, results = (
+            [T.arg(f"{name}{i}", T.buffer(physical_shape(x), dtype_of(x))) for i, x in enumerate(values)]
+            for name, values in (("arg", kernel.block.args), ("y", kernel.yielded))
+        )
+        return cls(kernel, operands, results)
 
     def _put(self, place: Index, value: Any) -> None:
-        T.buffer_store(self.outputs[0], value, list(place))
+        T.buffer_store(self.results[0], value, list(place))
 
     def bind_buffer(self, value: SSAValue, buffer: Any) -> None:
         """Say that a buffer holds a value, in the physical shape of the value's layout."""

@@ -29,33 +29,19 @@ def heavy_epilogue(kernel: KernelOp) -> bool:
     return len(ops) > 4 or any(op.function not in _LIGHT for op in ops)
 
 
-def pointwise_epilogue(kernel: KernelOp) -> bool:
-    """Whether the kernel's one result has the anchor's shape and layout and depends on it place by place."""
+def elementwise_epilogue(kernel: KernelOp, *, relayout: bool = False) -> bool:
+    """Whether a kernel's one result depends on its anchor's element by element, in the layout of that or, where a
+    template can `relayout`, in whatever one."""
     anchor = kernel.anchor
     if anchor is None or len(kernel.yielded) != 1:
         return False
-    value, after = anchor.results[0], {anchor.results[0]}
-    for op in kernel.ops:
-        if not any(operand in after for operand in op.operands):
-            continue
-        if not isinstance(op, ElementwiseOp | CastOp):
-            return False
-        after.add(op.results[0])
-    result = kernel.yielded[0]
-    return shape_of(result) == shape_of(value) and layout_of(result) == layout_of(value)
-
-
-def elementwise_epilogue(kernel: KernelOp) -> bool:
-    """Whether the kernel's one result depends on its anchor's place by place, in whatever layout."""
-    anchor = kernel.anchor
-    if anchor is None or len(kernel.yielded) != 1:
-        return False
-    after = {anchor.results[0]}
+    sums, result = anchor.results[0], kernel.yielded[0]
+    after = {sums}
     for op in kernel.ops:
         if any(operand in after for operand in op.operands):
             if not isinstance(op, ElementwiseOp | CastOp | RelayoutOp):
                 return False
-            if shape_of(op.results[0]) != shape_of(anchor.results[0]):
+            if shape_of(op.results[0]) != shape_of(sums):
                 return False
             after.add(op.results[0])
-    return kernel.yielded[0] in after
+    return result in after and (relayout or layout_of(result) == layout_of(sums))

@@ -23,7 +23,7 @@ from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block
 from convc.ir.neural import ArgReduceOp, ReduceOp, SoftmaxOp
 from convc.targets.emit import Emitter, Index, dtype_of
-from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.functions import apply
 from convc.targets.reducers import ADD, MAXIMUM, MINIMUM, MULTIPLY, Reducer, reduction, window_axes
 
@@ -37,7 +37,7 @@ def is_blocked(kernel: KernelOp) -> bool:
         and min(op.axes.get_values(), default=0) >= 2
         and channel_block(layout_of(op.result)) > 0
         and layout_of(op.x) == layout_of(op.result)
-        and pointwise_epilogue(kernel)
+        and elementwise_epilogue(kernel)
     )
 
 

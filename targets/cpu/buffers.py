@@ -25,7 +25,7 @@ ROLLED = "convc.rolled"
 def build(kernel: KernelOp, body: Callable[[BufferEmitter], None], *, rolls: bool = False) -> tirx.PrimFunc:
     """The function of a kernel whose statements `body` writes. One that `rolls` stores the sums of a tile in a loop
     where its kernel, or the one within, has a heavy epilogue."""
-    function = buffers.build(lambda: body(BufferEmitter(kernel)))
+    function = buffers.build(lambda: body(BufferEmitter.of_parameters(kernel)))
     heavy = heavy_epilogue(kernel) or (kernel.inner is not None and heavy_epilogue(kernel.inner))
     return function.with_attr(ROLLED, True) if rolls and heavy else function
 

@@ -52,7 +52,7 @@ class ConvDepthwise:
             and isinstance(op, ConvOp)
             and op.x is first.outputs[0]
             and op.x.has_one_use()
-            and elementwise_epilogue(kernel)
+            and elementwise_epilogue(kernel, relayout=True)
             and is_depthwise(op, target)
             and can_come_first(first, target)
         )
@@ -175,7 +175,7 @@ class _Body:
         self.c = self.pair.in_rows
         self.tiling = Tiling(1, config["columns"], self.blocks, config["unrolled"], band=0, share=1, depth=0)
         first, conv = self.pair.first, self.pair.conv
-        self.inner = BufferEmitter(first, [emitter.buffers[each] for each in first.inputs], self._put)
+        self.inner = BufferEmitter(first, [emitter.buffers[each] for each in first.inputs], put=self._put)
         self.x = self.inner.padded(conv.x, conv.pads.get_values(), target)
         self.w = self.inner.buffers[conv.w].view(prod(physical_shape(conv.w)))
         self.second = Rows(emitter, self.pair.op, config["width"], target)
@@ -234,7 +234,7 @@ class _Body:
 
     def _ask_for_results(self, block: Any, row: Any, column: Any, width: int) -> None:
         """Ask for the memory of the results at some columns of what they read, a line at a time."""
-        value, (buffer,) = self.emitter.kernel.yielded[0], self.emitter.outputs
+        value, (buffer,) = self.emitter.kernel.yielded[0], self.emitter.results
         if layout_of(value) != layout_of(self.pair.op.result):
             return
         shape, stride = physical_shape(value), self.pair.op.strides.get_values()[1]

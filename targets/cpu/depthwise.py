@@ -49,7 +49,7 @@ class Depthwise:
         op = kernel.anchor
         if not isinstance(op, ConvOp) or op.x not in kernel.block.args:
             return False
-        return elementwise_epilogue(kernel) and is_depthwise(op, target)
+        return elementwise_epilogue(kernel, relayout=True) and is_depthwise(op, target)
 
     def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor

@@ -38,7 +38,11 @@ class DirectConv:
 
     def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, ConvOp) or not elementwise_epilogue(kernel) or not dtype_of(op.x).startswith("float"):
+        if (
+            not isinstance(op, ConvOp)
+            or not elementwise_epilogue(kernel, relayout=True)
+            or not dtype_of(op.x).startswith("float")
+        ):
             return False
         rank, group = len(shape_of(op.x)), op.group.value.data
         block, in_block = channel_block(layout_of(op.result)), channel_block(layout_of(op.x))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import prod
 from typing import Any
 
 import tvm.script.ir_builder.tirx as T
 from tvm import s_tir, tirx
 
+from convc.targets.indexing import unravelled
 from convc.targets.target import CpuTarget
 
 PARALLEL_VECTORS = 1 << 12
@@ -28,13 +28,8 @@ def loop(extent: int, work: int) -> Iterator[Any]:
 
 
 def split(flat: Any, extents: Sequence[int]) -> list[Any]:
-    """The index along each axis of a flat one."""
-    result, below = [], prod(extents)
-    for i, extent in enumerate(extents):
-        below //= extent
-        value = flat // below if below > 1 else flat
-        result.append(0 if extent == 1 else value % extent if i else value)
-    return result
+    """The index along each axis of a flat one: a number where there is no other."""
+    return [0 if extent == 1 else i for i, extent in zip(unravelled(flat, extents), extents, strict=True)]
 
 
 def bound(index: Any) -> Any:

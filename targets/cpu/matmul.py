@@ -123,7 +123,7 @@ def _plain(kernel: KernelOp, *operands: Any) -> bool:
     anchor = kernel.anchor
     return (
         anchor is not None
-        and elementwise_epilogue(kernel)
+        and elementwise_epilogue(kernel, relayout=True)
         and dtype_of(anchor.results[0]).startswith("float")
         and all(layout_of(value) is None for value in (*operands, anchor.results[0], kernel.yielded[0]))
         and all(operand in kernel.block.args for operand in anchor.operands)

@@ -34,7 +34,7 @@ class PlainConv:
         op = kernel.anchor
         return (
             isinstance(op, ConvOp)
-            and elementwise_epilogue(kernel)
+            and elementwise_epilogue(kernel, relayout=True)
             and all(layout_of(value) is None for value in (op.x, op.w, op.result, kernel.yielded[0]))
             and dtype_of(op.x).startswith("float")
         )

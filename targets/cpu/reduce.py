@@ -21,7 +21,7 @@ from convc.ir.layout import channel_block
 from convc.ir.neural import ArgReduceOp, ReduceOp, SoftmaxOp
 from convc.targets.cpu.loops import even_tile, local_tile, parallel, reduction_loops, vectorize
 from convc.targets.emit import Emitter, dtype_of
-from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.rows import Rows, Width, arg_reduce, is_blocked, reduce, softmax
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
@@ -82,7 +82,7 @@ class RowReduce:
             and min(shape_of(op.operands[0]), default=0) > 0
             and layout_of(op.results[0]) is None
             and layout_of(op.operands[0]) is None
-            and pointwise_epilogue(kernel)
+            and elementwise_epilogue(kernel)
         )
 
     def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:

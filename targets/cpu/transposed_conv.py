@@ -41,7 +41,11 @@ class TransposedConv:
 
     def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, ConvTransposeOp) or not elementwise_epilogue(kernel) or op.group.value.data != 1:
+        if (
+            not isinstance(op, ConvTransposeOp)
+            or not elementwise_epilogue(kernel, relayout=True)
+            or op.group.value.data != 1
+        ):
             return False
         block, rank = channel_block(layout_of(op.result)), len(shape_of(op.x))
         return (

@@ -21,7 +21,7 @@ from convc.ir.windows import ConvOp, PoolOp
 from convc.targets.anchors import conv, pool
 from convc.targets.cpu.loops import even_tile, local_tile, parallel, vectorize
 from convc.targets.emit import Emitter, dtype_of
-from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
@@ -37,7 +37,7 @@ class BlockedWindow:
 
     def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, ConvOp | PoolOp) or kernel.inner is not None or not pointwise_epilogue(kernel):
+        if not isinstance(op, ConvOp | PoolOp) or kernel.inner is not None or not elementwise_epilogue(kernel):
             return False
         block = channel_block(layout_of(op.result))
         if not block or layout_of(op.x) != layout_of(op.result):

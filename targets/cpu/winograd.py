@@ -97,7 +97,7 @@ class Winograd:
 
     def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, WinogradConvOp) or not elementwise_epilogue(kernel):
+        if not isinstance(op, WinogradConvOp) or not elementwise_epilogue(kernel, relayout=True):
             return False
         block = channel_block(layout_of(op.result))
         return (

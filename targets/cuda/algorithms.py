@@ -29,7 +29,7 @@ from convc.targets.cuda.conv import Geometry as DirectGeometry
 from convc.targets.cuda.target import CudaTarget, parse_cuda
 from convc.targets.cuda.tiling import Problem, modelled_cycles
 from convc.targets.cuda.winograd import Geometry
-from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.minimal_filtering import Conversion, convertible
 
 _MARGIN = 0.75
@@ -60,7 +60,7 @@ def _convertible(kernel: KernelOp, target: CudaTarget) -> tuple[ConvOp, WeightOp
     """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel, and where tensor
     cores may multiply."""
     found = None if target.tf32 else convertible(kernel, target.lanes())
-    return found if found and pointwise_epilogue(kernel) else None
+    return found if found and elementwise_epilogue(kernel) else None
 
 
 def fastest(kernel: KernelOp, target: CudaTarget) -> int:

@@ -66,7 +66,7 @@ class BlockedReduce:
         block = max(BLOCK, config["threads"])
         while block > max(config["threads"], WARP) and _places(op) * config["threads"] < block * target.multiprocessors:
             block //= 2
-        return build(lambda: _emit(BufferEmitter(kernel), config["threads"], block))
+        return build(lambda: _emit(BufferEmitter.of_parameters(kernel), config["threads"], block))
 
 
 def _lanes(op: ReduceOp) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from convc.targets.cuda.gemm import Gemm, Operand
 from convc.targets.cuda.operands import factors, multiplied, type_of
 from convc.targets.cuda.target import ACCESS_BYTES, CudaTarget
 from convc.targets.cuda.tiling import Problem, tiles, uses_tensor_cores
-from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.indexing import unravelled
 from convc.targets.template import Config
 
@@ -35,7 +35,7 @@ class ImplicitGemm:
 
     def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, ConvOp) or not pointwise_epilogue(kernel):
+        if not isinstance(op, ConvOp) or not elementwise_epilogue(kernel):
             return False
         block, rank = channel_block(layout_of(op.result)), len(shape_of(op.x))
         if (found := multiplied(kernel, op.x, op.w)) is None:
@@ -53,7 +53,7 @@ class ImplicitGemm:
         return [vars(tile) for tile in tiles(problem, target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
-        return build(lambda: _gemm(BufferEmitter(kernel), target).emit(Tile(**config), target))
+        return build(lambda: _gemm(BufferEmitter.of_parameters(kernel), target).emit(Tile(**config), target))
 
 
 class Geometry:

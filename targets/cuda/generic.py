@@ -17,7 +17,7 @@ from convc.targets.cuda.ordered import Ordered
 from convc.targets.cuda.scattered import Scattered
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.threads import bind_spatial
-from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.generic import spatial_and_reduction, tensors, written
 from convc.targets.template import Config
 
@@ -38,7 +38,7 @@ class Generic:
         if (function := written(kernel, templates, target)) is not None:
             return function
         schedule, (*before, last) = tensors(kernel)
-        if len(before) == 1 and pointwise_epilogue(kernel):
+        if len(before) == 1 and elementwise_epilogue(kernel):
             # The thread that reduces an element goes on to what follows from it.
             schedule_block(schedule, last, target)
             schedule.compute_at(before[0], schedule.get_loops(last)[-1])

@@ -74,7 +74,7 @@ class HopperGemm:
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
         tile = HopperTile(**config)
-        function = build(lambda: _Block(BufferEmitter(kernel), tile).emit(target.multiprocessors))
+        function = build(lambda: _Block(BufferEmitter.of_parameters(kernel), tile).emit(target.multiprocessors))
         return function.with_attr(RESIDENT, tile.resident) if tile.resident else function
 
 

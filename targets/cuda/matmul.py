@@ -23,7 +23,7 @@ from convc.targets.cuda.operands import factors, multiplied, type_of
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.tiling import Problem, tiles, uses_tensor_cores
 from convc.targets.emit import Index
-from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.indexing import flattened, unravelled
 from convc.targets.template import Config
 
@@ -39,7 +39,7 @@ class MatMul:
 
     def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, MatMulOp) or op.transpose_b is None or not pointwise_epilogue(kernel):
+        if not isinstance(op, MatMulOp) or op.transpose_b is None or not elementwise_epilogue(kernel):
             return False
         if (found := multiplied(kernel, op.a, op.b)) is None:
             return False
@@ -57,7 +57,7 @@ class MatMul:
         return [vars(tile) for tile in tiles(problem, target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
-        return build(lambda: _gemm(BufferEmitter(kernel), target).emit(Tile(**config), target))
+        return build(lambda: _gemm(BufferEmitter.of_parameters(kernel), target).emit(Tile(**config), target))
 
 
 def _constant(value: Any, index: Index) -> Any:
@@ -92,7 +92,7 @@ def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
             emitter.bind_element(op.result, partial(_constant, value(lane)))
             with where([column + lane < columns] if columns % count else []):
                 place = [*leading, row, column + lane]
-                T.buffer_store(emitter.outputs[0], emitter.read(y, place), place)
+                T.buffer_store(emitter.results[0], emitter.read(y, place), place)
 
     return Gemm(
         a=operand(a),

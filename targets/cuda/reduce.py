@@ -24,7 +24,7 @@ from convc.targets.cuda.injective import MOST_LANES
 from convc.targets.cuda.target import WARP, CudaTarget
 from convc.targets.cuda.threads import MOST_THREADS, STREAM, bound
 from convc.targets.emit import Emitter, Index
-from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.flat import FlatReader, Memory, whole, without_elements
 from convc.targets.indexing import flattened, unravelled
 from convc.targets.reducers import ADD, Reducer
@@ -41,7 +41,7 @@ class RowReduce:
 
     def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, _ANCHORS) or len(kernel.outputs) != 1 or not pointwise_epilogue(kernel):
+        if not isinstance(op, _ANCHORS) or len(kernel.outputs) != 1 or not elementwise_epilogue(kernel):
             return False
         rows, length = _extents(op)
         return length >= WARP and rows * WARP <= 16 * target.threads and without_elements(kernel) is None

@@ -25,7 +25,7 @@ from convc.targets.cuda.gemm import Gemm, Operand
 from convc.targets.cuda.operands import factors, multiplied, type_of
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.tiling import Problem, tiles, uses_tensor_cores
-from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.indexing import unravelled
 from convc.targets.template import Config
 
@@ -37,7 +37,7 @@ class TransposedGemm:
 
     def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, ConvTransposeOp) or not pointwise_epilogue(kernel):
+        if not isinstance(op, ConvTransposeOp) or not elementwise_epilogue(kernel):
             return False
         if (found := multiplied(kernel, op.x, op.w)) is None:
             return False
@@ -62,7 +62,7 @@ class TransposedGemm:
         return [vars(tile) for tile in tiles(problem, target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
-        return build(lambda: _gemm(BufferEmitter(kernel), target).emit(Tile(**config), target))
+        return build(lambda: _gemm(BufferEmitter.of_parameters(kernel), target).emit(Tile(**config), target))
 
 
 def _phase_extents(op: ConvTransposeOp) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from convc.targets.cuda.injective import MOST_LANES
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.threads import numbered
 from convc.targets.emit import Index, dtype_of
-from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.indexing import unravelled
 from convc.targets.reducers import ADD, MAXIMUM
 from convc.targets.template import Config
@@ -40,7 +40,7 @@ class Window:
 
     def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, ConvOp | PoolOp) or not pointwise_epilogue(kernel):
+        if not isinstance(op, ConvOp | PoolOp) or not elementwise_epilogue(kernel):
             return False
         if not channel_block(layout_of(op.result)) or layout_of(op.x) != layout_of(op.result):
             return False
@@ -56,7 +56,7 @@ class Window:
         return [{"width": width} for width in dict.fromkeys((*widths[:1], 1, 2, 4)) if width <= result[-1]]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
-        return build(lambda: _emit(BufferEmitter(kernel), config["width"], target))
+        return build(lambda: _emit(BufferEmitter.of_parameters(kernel), config["width"], target))
 
 
 def _lanes(op: ConvOp | PoolOp) -> int:

@@ -29,7 +29,7 @@ from convc.targets.cuda.gemm import Gemm, Operand
 from convc.targets.cuda.target import CudaTarget
 from convc.targets.cuda.threads import numbered
 from convc.targets.cuda.tiling import Problem, tiles
-from convc.targets.epilogues import pointwise_epilogue
+from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.even_odd import even_odd_columns, even_odd_rows
 from convc.targets.indexing import unravelled
 from convc.targets.template import Config
@@ -88,7 +88,7 @@ class Winograd:
 
     def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
         op = kernel.anchor
-        if not isinstance(op, WinogradConvOp) or not pointwise_epilogue(kernel):
+        if not isinstance(op, WinogradConvOp) or not elementwise_epilogue(kernel):
             return False
         return (
             {op.x, op.w} <= set(kernel.block.args)
@@ -103,7 +103,7 @@ class Winograd:
         return [vars(tile) for tile in tiles(Geometry.of(op, op.m.value.data).problem, target)]
 
     def schedule(self, kernel: KernelOp, config: Config, target: CudaTarget) -> tirx.PrimFunc:
-        return build(lambda: _emit(BufferEmitter(kernel), Tile(**config), target))
+        return build(lambda: _emit(BufferEmitter.of_parameters(kernel), Tile(**config), target))
 
 
 def _emit(emitter: BufferEmitter, tile: Tile, target: CudaTarget) -> None:

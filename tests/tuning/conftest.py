@@ -49,7 +49,7 @@ class Planted:
             raise ValueError("this template cannot do it")
 
         def body(emitter: Any) -> None:
-            y = emitter.outputs[0]
+            y = emitter.results[0]
             if fault == "crashed":
                 null = tirx.reinterpret("handle", tirx.const(0, "uint64"))
                 T.evaluate(tirx.call_extern("handle", "memset", null, 1, 64))
