@@ -39,6 +39,11 @@ _PARAMETERS: Mapping[str, Mapping[str, float | None]] = {
 """The activations with their parameters, and those defaults that the standard and onnxruntime agree on."""
 
 
+def padded(neurons: int) -> int:
+    """With those that fill the last block."""
+    return -(-neurons // BLOCK) * BLOCK
+
+
 def activations(node: Node, defaults: Sequence[str], directions: int) -> list[list[Function]]:
     """The activations of each direction. Lists of parameters hold one for each that takes it, in order."""
     names = node.attribute("activations", [*defaults] * directions)
@@ -84,7 +89,7 @@ class Layer:
     def __post_init__(self) -> None:
         self.batch = shape_of(self.x)[0] // len(self.order)
         self.hidden = self.node.shape(R)[2]
-        self.width = -(-self.hidden // BLOCK) * BLOCK  # the neurons that are computed
+        self.width = padded(self.hidden)  # the neurons that are computed
 
     def gate(self, function: int, x: SSAValue) -> SSAValue:
         """The activation of a gate, whose argument is clipped if the node says so."""

@@ -132,12 +132,21 @@ def test_a_node_that_cannot_be_taken(convc: Convc, tmp_path: Path) -> None:
     assert found["problem"].startswith("node 'conv' (Conv): weight expects 3 input channels")
 
 
-def test_a_recurrent_layer_multiplies_at_each_step(convc: Convc, tmp_path: Path) -> None:
-    node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=16, direction="bidirectional")
-    save(tmp_path / "net.onnx", [node], (5, 3, 7), {"w": random(2, 64, 7), "r": random(2, 64, 16)})
+@pytest.mark.parametrize(("operator", "gates"), [("LSTM", 4), ("GRU", 3)])
+@pytest.mark.parametrize("hidden", [16, 10])
+def test_a_recurrent_layer_multiplies_at_each_step(
+    operator: str, gates: int, hidden: int, convc: Convc, tmp_path: Path
+) -> None:
+    """By all of its weights, and no more: not by those of neurons that only fill blocks."""
+    nodes = [
+        helper.make_node(operator, ["x", "w", "r"], ["y"], hidden_size=hidden, direction="bidirectional"),
+        helper.make_node(operator, ["x", "w", "r"], ["unused"], hidden_size=hidden, direction="bidirectional"),
+    ]
+    weights = {"w": random(2, gates * hidden, 7), "r": random(2, gates * hidden, hidden)}
+    save(tmp_path / "net.onnx", nodes, (5, 3, 7), weights)
     found = inspected(convc, "net.onnx")
-    assert found["layers"][0]["output"] == [5, 2, 3, 16]
-    assert [found["layers"][0]["macs"], found["macs"]] == [5 * 3 * 2 * 64 * (7 + 16)] * 2
+    assert found["layers"][0]["output"] == [5, 2, 3, hidden]
+    assert [found["layers"][0]["macs"], found["macs"]] == [5 * 3 * 2 * gates * hidden * (7 + hidden)] * 2
 
 
 def test_weights_count_once_and_through_what_is_done_to_them(convc: Convc, tmp_path: Path) -> None:
