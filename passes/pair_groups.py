@@ -3,10 +3,13 @@
     conv(x, w, group=g)  =>  conv(x, w', group=g/2)
 
 w' has the filters of both groups, and zeros for the inputs of the other: [O, C/g, *K] -> [O, 2 * C/g, *K]. Legal for
-constant weights; zeros add nothing to finite numbers. Twice the multiplications in blocks of channels take less time
-than convolution in plain layout, whose vectors run along rows, and no layout changes around it: 0.6 of the time at
-stride 2 and on rows of 7 points, 0.75 on rows of 14, 0.93 to 0.98 on longer ones (AVX-512, between 1x1 convolutions).
-Four groups as one would take longer.
+constant weights; zeros add nothing to finite numbers. (Zero times an infinity or NaN is NaN: one in a group's inputs
+makes NaN of what reads that place in the other group of its pair too. No group beyond the pair sees it, and `verify`
+counts NaN at other places than onnxruntime's as a failure.)
+
+Twice the multiplications in blocks of channels take less time than convolution in plain layout, whose vectors run along
+rows, and no layout changes around it: 0.6 of the time at stride 2 and on rows of 7 points, 0.75 on rows of 14, 0.93 to
+0.98 on longer ones (AVX-512, between 1x1 convolutions). Four groups as one would take longer.
 """
 
 from __future__ import annotations
