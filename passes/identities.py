@@ -117,7 +117,7 @@ def negations(op: ElementwiseOp, rewriter: Rewriter) -> SSAValue | None:
             return None
 
 
-# x^2 => x * x      x^0.5 => sqrt(x)      x^-1 => reciprocal(x)
+# x^2 => x * x      x^0.5 => sqrt(x) where x >= 0: (-inf)^0.5 is inf      x^-1 => reciprocal(x)
 @IDENTITIES.on(ElementwiseOp)
 def powers(op: ElementwiseOp, rewriter: Rewriter) -> SSAValue | None:
     exponent = splat_of(op.inputs[1]) if op.function == Fn.POW else None
@@ -127,7 +127,7 @@ def powers(op: ElementwiseOp, rewriter: Rewriter) -> SSAValue | None:
     match exponent:
         case 2:
             y = rewriter.elementwise(Fn.MUL, x, x)
-        case 0.5:
+        case 0.5 if lower_bound(x) >= 0:
             y = rewriter.elementwise(Fn.SQRT, x)
         case -1:
             y = rewriter.elementwise(Fn.RECIPROCAL, x)

@@ -227,7 +227,7 @@ def lrn(emitter: Emitter, op: LRNOp) -> te.Tensor:
 
     def element(index: Index) -> Any:
         base = tirx.const(bias, dtype) + tirx.const(scale, dtype) * emitter.element(op.result, tensor, index)
-        return emitter.read(op.x, index) * apply(Fn.POW, [base, tirx.const(-beta, dtype)], {})
+        return emitter.read(op.x, index) * apply(Fn.POW, [base, tirx.const(-beta, dtype)], {"positive": True})
 
     emitter.bind_element(op.result, element, also=[(op.x, 1)])
     return tensor

@@ -15,7 +15,7 @@ from convc.targets.lets import Lets, opaque
 
 
 def apply(fn: Fn, operands: Sequence[Any], params: Mapping[str, float]) -> Any:
-    """The value of `fn` at scalar expressions."""
+    """The value of `fn` at scalar expressions. Besides its own, POW takes the parameter `positive`, if its base is."""
     dtype = str(operands[-1].ty.dtype)
     if dtype == "float16":
         # Single precision holds every product and sum of halves well enough that rounding twice is rounding once.
@@ -125,7 +125,7 @@ def _gelu_tanh(x: Any) -> Any:
 
 
 def _elu(x: Any, alpha: float) -> Any:
-    return _or_below(x, _like(x, alpha) * _expm1_below(_at_most(x, _like(x, 0))))
+    return _or_below(x, _multiply(_like(x, alpha), _expm1_below(_at_most(x, _like(x, 0)))))
 
 
 def _celu(x: Any, alpha: float) -> Any:
@@ -188,15 +188,15 @@ def _mod(a: Any, b: Any) -> Any:
     return let.result(tirx.Select(wrong, r + b, r))
 
 
-def _pow(a: Any, b: Any) -> Any:
-    if isinstance(b, tirx.FloatImm) and (cheap := _power(a, b.value)) is not None:
+def _pow(a: Any, b: Any, *, positive: bool = False) -> Any:
+    if isinstance(b, tirx.FloatImm) and (cheap := _power(a, b.value, positive)) is not None:
         return cheap
     return _libm("pow")(a, b)
 
 
-def _power(x: Any, exponent: float) -> Any | None:
+def _power(x: Any, exponent: float, positive: bool) -> Any | None:
     """x**exponent by products and square roots, for multiples of 1/4 up to 4; None for all others. The LRN of
-    AlexNet and GoogLeNet raises to 3/4."""
+    AlexNet and GoogLeNet raises to 3/4, of what is known to be `positive`, or +0."""
     quarters = abs(exponent) * 4
     if quarters > 16 or quarters != int(quarters):
         return None
@@ -204,6 +204,10 @@ def _power(x: Any, exponent: float) -> Any | None:
     whole, rest = divmod(int(quarters), 4)
     factors = [x] * whole
     if rest:
+        if not positive:  # -0 and -inf have roots of their own, but powers of 0 and inf
+            ends = tirx.Select(x == _like(x, -math.inf), _like(x, math.inf), x)
+            x = let(tirx.Select(x == _like(x, 0), _like(x, 0), ends))
+            factors = [x] * whole
         root = let(tirx.sqrt(x))
         factors += [root] * (rest // 2) + [tirx.sqrt(root)] * (rest % 2)
     result = factors.pop(0) if factors else _like(x, 1)
@@ -348,15 +352,15 @@ _FLOAT: Mapping[Fn, Callable[..., Any]] = {
     Fn.FLOOR: tirx.floor,
     Fn.GELU: _by_width(float32.gelu, _gelu_double),
     Fn.GELU_TANH: _gelu_tanh,
-    Fn.HARD_SIGMOID: lambda x, alpha, beta: _clip(_like(x, alpha) * x + _like(x, beta), 0.0, 1.0),
+    Fn.HARD_SIGMOID: lambda x, alpha, beta: _clip(_multiply(_like(x, alpha), x) + _like(x, beta), 0.0, 1.0),
     Fn.HARD_SWISH: lambda x: x * _clip(x * _like(x, 1 / 6) + _like(x, 0.5), 0.0, 1.0),
-    Fn.LEAKY_RELU: lambda x, alpha: tirx.Select(x >= _like(x, 0), x, _like(x, alpha) * x),
+    Fn.LEAKY_RELU: lambda x, alpha: tirx.Select(x >= _like(x, 0), x, _multiply(_like(x, alpha), x)),
     Fn.LOG: _by_width(float32.log, _libm("log")),
     Fn.MISH: _by_width(float32.mish, lambda x: x * _libm("tanh")(_softplus_double(x))),
     Fn.NEG: lambda x: -x,
     Fn.RECIPROCAL: lambda x: _divide(_like(x, 1), x),
     Fn.ROUND: tirx.nearbyint,
-    Fn.SELU: lambda x, alpha, gamma: _like(x, gamma) * _elu(x, alpha),
+    Fn.SELU: lambda x, alpha, gamma: _multiply(_like(x, gamma), _elu(x, alpha)),
     Fn.SHRINK: _shrink,
     Fn.SIGMOID: _sigmoid,
     Fn.SILU: _by_width(float32.silu, lambda x: x * _sigmoid_double(x)),

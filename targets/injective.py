@@ -159,7 +159,7 @@ def read_lrn(emitter: Emitter, op: LRNOp, index: Index) -> Any:
         total = square if total is None else total + square
     scale = tirx.const(op.alpha.value.data / size, dtype)
     base = tirx.const(op.bias.value.data, dtype) + scale * total
-    return emitter.read(op.x, index) * apply(Fn.POW, [base, tirx.const(-op.beta.value.data, dtype)], {})
+    return emitter.read(op.x, index) * apply(Fn.POW, [base, tirx.const(-op.beta.value.data, dtype)], {"positive": True})
 
 
 def _inside(mode: PadMode, i: Any, size: int) -> Any:

@@ -162,6 +162,12 @@ def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(a, b)
 
 
+def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """As IEEE 754 has it: to the power of 0.5 `np.power` gives -0 and -inf roots, not their powers 0 and inf."""
+    dtype = np.result_type(a, b)
+    return np.float_power(a, b).astype(dtype) if dtype.kind == "f" else np.power(a, b)
+
+
 _INF = math.inf
 FUNCTIONS: Mapping[Fn, FnSpec] = {
     Fn.ABS: FnSpec(1, np.abs),
@@ -214,7 +220,7 @@ FUNCTIONS: Mapping[Fn, FnSpec] = {
     Fn.MOD: FnSpec(2, np.mod),
     Fn.FMOD: FnSpec(2, np.fmod),
     Fn.MUL: FnSpec(2, np.multiply, commutative=True),
-    Fn.POW: FnSpec(2, np.power),
+    Fn.POW: FnSpec(2, _power),
     Fn.PRELU: FnSpec(2, lambda x, slope: np.where(x >= 0, x, slope * x)),
     Fn.SUB: FnSpec(2, np.subtract),
     Fn.AND: FnSpec(2, np.logical_and, predicate=True, commutative=True),

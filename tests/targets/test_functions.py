@@ -163,6 +163,41 @@ def test_powers_with_a_known_exponent(exponent, build_kernel, run_kernel):
     assert_within(actual, x.astype(np.float64) ** np.float32(exponent), 4, 0)
 
 
+@pytest.mark.parametrize("exponent", [0, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 2.2, -0.25, -0.5, -1, -1.5, -2, -3, -3.5, -2.2])
+def test_powers_at_the_ends_of_numbers(exponent, build_kernel, run_kernel):
+    """IEEE 754: all of -0 and of -inf are positive but those with odd exponents."""
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1], np.float32)
+
+    def body(x):
+        return ElementwiseOp(Fn.POW, x, ConstantOp(exponent, tensor(from_numpy("float32"), ())).result).result
+
+    (actual,) = run_kernel(build_kernel([(x.shape, "float32")], body), Injective(), [x])
+    with np.errstate(all="ignore"):
+        exact = FUNCTIONS[Fn.POW].numpy(x, np.float32(exponent))
+    np.testing.assert_array_equal(actual, exact)
+    numbers = ~np.isnan(exact)
+    np.testing.assert_array_equal(np.signbit(actual[numbers]), np.signbit(exact[numbers]))
+
+
+@pytest.mark.parametrize(
+    ("fn", "params"),
+    [
+        (Fn.ELU, {"alpha": 0.0}),
+        (Fn.HARD_SIGMOID, {"alpha": 0.0, "beta": 0.25}),
+        (Fn.LEAKY_RELU, {"alpha": 0.0}),
+        (Fn.SELU, {"alpha": 0.0, "gamma": 1.5}),
+        (Fn.SELU, {"alpha": 1.5, "gamma": 0.0}),
+    ],
+)
+def test_zero_times_what_is_no_real(fn, params, build_kernel, run_kernel):
+    x = special()
+    kernel = build_kernel([(x.shape, "float32")], lambda x: ElementwiseOp(fn, x, **params).result)
+    (actual,) = run_kernel(kernel, Injective(), [x])
+    with np.errstate(all="ignore"):
+        exact = FUNCTIONS[fn].numpy(x.astype(np.float64), **params)
+    assert_within(actual, exact, 4, FLOORS.get(fn, FLOOR))
+
+
 def divide(a, b):
     """Towards zero, in integers of any size; 0 by zero, and what overflows wraps."""
     quotients = [

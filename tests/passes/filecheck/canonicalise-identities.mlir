@@ -100,10 +100,10 @@ func.func @main(%x: !t, %y: !t) -> (!t, !t, !t) {
 // CHECK-NEXT: %c = convc.elementwise add(%x, %y)
 
 // -----
-// x^2 => x * x      |x|^0.5 => sqrt(|x|)      x^-1 => reciprocal(x)      x^3 stays
+// x^2 => x * x      |x|^0.5 => sqrt(|x|)      x^-1 => reciprocal(x)      x^3 and x^0.5 stay
 !t = tensor<2x3xf32>
 !s = tensor<f32>
-func.func @main(%x: !t) -> (!t, !t, !t, !t) {
+func.func @main(%x: !t) -> (!t, !t, !t, !t, !t) {
   %two = convc.constant 2.0 : f64 : !s
   %half = convc.constant 0.5 : f64 : !s
   %minus = convc.constant -1.0 : f64 : !s
@@ -113,12 +113,14 @@ func.func @main(%x: !t) -> (!t, !t, !t, !t) {
   %b = convc.elementwise pow(%p, %half) : (!t, !s) -> !t
   %c = convc.elementwise pow(%x, %minus) : (!t, !s) -> !t
   %d = convc.elementwise pow(%x, %three) : (!t, !s) -> !t
-  func.return %a, %b, %c, %d : !t, !t, !t, !t
+  %e = convc.elementwise pow(%x, %half) : (!t, !s) -> !t
+  func.return %a, %b, %c, %d, %e : !t, !t, !t, !t, !t
 }
 // CHECK:      %a = convc.elementwise mul(%x, %x)
 // CHECK-NEXT: %b = convc.elementwise sqrt(%p)
 // CHECK-NEXT: %c = convc.elementwise reciprocal(%x)
 // CHECK-NEXT: %d = convc.elementwise pow(%x, %three)
+// CHECK-NEXT: %e = convc.elementwise pow(%x, %half)
 
 // -----
 // clip(relu(x), -1, 6) => clip(x, 0, 6)      clip(clip(x)) => clip(x)      relu(relu(x)) => relu(x)
