@@ -56,7 +56,6 @@ class Gpu:
 
     name: str
     capability: tuple[int, int]
-    memory_bytes: int
     multiprocessors: int
     shared_bytes: int
     multiprocessor_shared_bytes: int
@@ -109,13 +108,11 @@ class Driver:
 
     def describe(self) -> Gpu:
         """What the GPU is."""
-        name, memory = ctypes.create_string_buffer(128), c_size_t()
+        name = ctypes.create_string_buffer(128)
         self.call("cuDeviceGetName", name, len(name), self.device)
-        self.call("cuDeviceTotalMem_v2", byref(memory), self.device)
         return Gpu(
             name.value.decode(),
             (self._attribute(_MAJOR), self._attribute(_MINOR)),
-            memory.value,
             self._attribute(_MULTIPROCESSORS),
             self._attribute(_BLOCK_SHARED_BYTES),
             self._attribute(_MULTIPROCESSOR_SHARED_BYTES),

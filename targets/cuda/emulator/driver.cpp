@@ -197,11 +197,6 @@ int cuDeviceGetName(char *name, int size, int device) {
     return SUCCESS;
 }
 
-int cuDeviceTotalMem_v2(std::size_t *bytes, int device) {
-    *bytes = memory_limit();
-    return device ? INVALID_DEVICE : SUCCESS;
-}
-
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
     if (device) return INVALID_DEVICE;
     switch (attribute) {

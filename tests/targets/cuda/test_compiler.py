@@ -65,7 +65,7 @@ def test_blocks_of_a_multiprocessor(threads: int, registers: int, shared: int, b
 
 def test_a_gpu_whose_driver_knows_no_clock_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """As those say whose memory is the host's."""
-    says = Gpu("Orin", (8, 7), 1 << 30, 8, 163 << 10, 164 << 10, 1536, 2 << 20, 0.0, 1.3e9)
+    says = Gpu("Orin", (8, 7), 8, 163 << 10, 164 << 10, 1536, 2 << 20, 0.0, 1.3e9)
     monkeypatch.setattr(driver, "Driver", lambda: SimpleNamespace(describe=lambda: says))
     assert parse_cuda("cuda").bandwidth == parse_cuda("cuda:sm_87").bandwidth > 0
 
