@@ -2,8 +2,8 @@
 
     import    ONNX -> a module of graph operations, its weights in the store beside it
     simplify  canonical forms, constants folded, batch-norms and scales folded into convolutions
-    fuse      every operation into a kernel, with what it can share registers with; few outputs by sums of taps,
-              two groups of half a vector at once
+    fuse      every operation into a kernel, with what it can share registers with; transposed convolutions in groups
+              or for few outputs as direct ones, few outputs by sums of taps, two groups of half a vector at once
     narrow    what travels between kernels into 16 bits, if that is the precision
     layouts   for all kernels at once: channels in blocks of a vector, or plain; prologues of 1x1 convolutions,
               algorithms of convolutions, weights packed at compile time; what depthwise convolutions read in their
@@ -50,7 +50,7 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
     storage = _STORAGE.get(precision, "float32")
     block = f"channel_block={target.lanes(storage)}"
     if target.kind == "cpu":
-        reshaped = f"sum-taps{{{block}}},pair-groups{{{block}}},"
+        reshaped = f"split-phases{{{block}}},sum-taps{{{block}}},pair-groups{{{block}}},"
         costs = f'target="{target.name}"{choices}'
         algorithms = f"fuse-prologues,choose-algorithms{{{costs}}}"
         nested = f',fuse-depthwise{{target="{target.name}"}}'

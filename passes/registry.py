@@ -30,6 +30,7 @@ PASSES: Mapping[str, Callable[[], type[ModulePass]]] = {
     "prepack-weights": _lazy("passes.prepack_weights", "PrepackWeights"),
     "recognise-activations": _lazy("passes.recognise_activations", "RecogniseActivations"),
     "select": _lazy("targets.select", "Select"),
+    "split-phases": _lazy("passes.split_phases", "SplitPhases"),
     "sum-taps": _lazy("passes.sum_taps", "SumTaps"),
     "trim-taps": _lazy("passes.trim_taps", "TrimTaps"),
 }

@@ -1,10 +1,9 @@
 """Compute a window of many taps for few outputs as one product of a matrix and each element, and a sum of the parts.
 
-    conv(x, w) + b  =>  p = conv(x, w'); sum over taps t of p[channels of t, moved by t] + b       stride 1
-    conv_transpose(x, w) + b  =>  p = conv(x, w'); every element of p at its place + b              stride = window
+    conv(x, w) + b  =>  p = conv(x, w'); sum over taps t of p[channels of t, moved by t] + b
 
-w' is w with its taps as further output channels and windows of one element: [O, C, *K] -> [K * O, C, 1...], and
-[C, O, *K] -> [O * K, C, 1...]. Legal for constant weights without groups. Pays where the outputs leave most of a vector
+w' is w with its taps as further output channels and windows of one element: [O, C, *K] -> [K * O, C, 1...]. Legal for
+constant weights without groups, at stride 1. Pays where the outputs leave most of a vector
 of channels empty but the taps fill it, as in the last layers of networks that draw (one mask, three colours): with
 vectors of 16, 3 x 3 windows for one output then take a ninth of the multiplications.
 """
@@ -17,9 +16,9 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from convc.ir.attributes import shape_of
-from convc.ir.data import PadOp, ReshapeOp, SliceOp, TransposeOp
+from convc.ir.data import PadOp, ReshapeOp, SliceOp
 from convc.ir.functions import Fn
-from convc.ir.windows import ConvOp, ConvTransposeOp
+from convc.ir.windows import ConvOp
 from convc.passes.rules import BlockRules, Rewriter, RuleSet
 from convc.passes.values import holds_floats
 
@@ -59,27 +58,10 @@ def _rules(block: int) -> RuleSet:
         assert total is not None
         return _biased(op, total, rewriter)
 
-    @rules.on(ConvTransposeOp)
-    def transposed(op: ConvTransposeOp, rewriter: Rewriter) -> SSAValue | None:
-        weight = rewriter.known(op.w)
-        inputs, outputs, *window = shape_of(op.w)
-        apart = list(op.strides.get_values()) == window and set(op.dilations.get_values()) == {1}
-        cut = any(op.pads.get_values()) or any(op.output_padding.get_values())
-        if weight is None or not apart or cut or not _pays(op, inputs, outputs, window, block):
-            return None
-        taps = weight.reshape(inputs, -1).T.reshape(-1, inputs, *[1] * len(window))
-        parts = rewriter.emit(ConvOp(op.x, rewriter.weight(np.ascontiguousarray(taps), op.w, ".taps")))
-        batch, _, *sizes = shape_of(op.x)
-        rank = len(window)
-        split = rewriter.emit(ReshapeOp(parts, [batch, outputs, *window, *sizes]))
-        places = [axis for i in range(rank) for axis in (2 + rank + i, 2 + i)]
-        placed = rewriter.emit(TransposeOp(split, [0, 1, *places]))
-        return _biased(op, rewriter.emit(ReshapeOp(placed, shape_of(op.result))), rewriter)
-
     return rules
 
 
-def _pays(op: ConvOp | ConvTransposeOp, inputs: int, outputs: int, window: list[int], block: int) -> bool:
+def _pays(op: ConvOp, inputs: int, outputs: int, window: list[int], block: int) -> bool:
     taps = prod(window)
     usual, here = taps * _filled(outputs, block), _filled(outputs * taps, block)
     # Few inputs: more would be written than was read.
@@ -90,7 +72,7 @@ def _filled(channels: int, block: int) -> int:
     return -(-channels // block) * block
 
 
-def _biased(op: ConvOp | ConvTransposeOp, total: SSAValue, rewriter: Rewriter) -> SSAValue:
+def _biased(op: ConvOp, total: SSAValue, rewriter: Rewriter) -> SSAValue:
     if op.bias is None:
         return total
     bias = rewriter.emit(ReshapeOp(op.bias, [1, shape_of(total)[1], *[1] * (len(shape_of(total)) - 2)]))
