@@ -34,7 +34,7 @@ from convc.targets.template import Config
 
 
 class TransposedConv:
-    """Weights are OIHW{b}o{b}i, where O is the first axis: here, of the input channels. The configuration is a
+    """Weights are HWIO{b}o{b}i, where O is the first axis: here, of the input channels. The configuration is a
     `Tiling`, made for the phase with most taps."""
 
     name = "transposed_conv"
@@ -136,18 +136,17 @@ def _contraction(op: ConvTransposeOp, phase: Sequence[Line], pads: Sequence[int]
     strides, w_strides = ([prod(s[i + 1 :]) for i in range(len(s))] for s in (shape, weight))
     rank, block = len(phase), channel_block(layout_of(op.result))
     taps = tuple(
-        Axis(line.taps, -line.reach * strides[2 + axis], line.hop * w_strides[2 + axis])
-        for axis, line in enumerate(phase)
+        Axis(line.taps, -line.reach * strides[2 + axis], line.hop * w_strides[axis]) for axis, line in enumerate(phase)
     )
     # A phase without taps still writes its outputs: a sum over nothing, here over no blocks of channels.
-    inputs = weight[0] if all(line.taps for line in phase) else 0
+    inputs = weight[rank + 1] if all(line.taps for line in phase) else 0
     return Contraction(
         points=(Axis(shape[0], strides[0]), *(Axis(line.count, strides[2 + i]) for i, line in enumerate(phase))),
-        reduction=(Axis(inputs, strides[1], w_strides[0]), *taps, Axis(block, 1, w_strides[2 + rank])),
-        blocks=weight[1],
+        reduction=(Axis(inputs, strides[1], w_strides[rank + 1]), *taps, Axis(block, 1, w_strides[rank + 2])),
+        blocks=weight[rank],
         block=block,
-        block_stride=w_strides[1],
+        block_stride=w_strides[rank],
         dtype=dtype_of(op.result),
         x_base=sum((line.shift + pads[axis]) * strides[2 + axis] for axis, line in enumerate(phase)),
-        w_base=sum(line.tap * w_strides[2 + axis] for axis, line in enumerate(phase) if line.taps),
+        w_base=sum(line.tap * w_strides[axis] for axis, line in enumerate(phase) if line.taps),
     )

@@ -48,7 +48,7 @@ def depthwise(b):
 
 
 def transposed(b):
-    operands = [image(b), ((20, 12, 3, 3), "float32", f"OIHW{b}o{b}i")]
+    operands = [image(b), ((20, 12, 3, 3), "float32", f"HWIO{b}o{b}i")]
     return operands, lambda x, w: ConvTransposeOp(x, w, strides=(2, 2), pads=(1, 1, 1, 1)).result, b
 
 

@@ -51,7 +51,7 @@ def kernel_of(build_kernel, case, epilogue=lambda y: y, bias=True):
     axes, layout = "DHW"[5 - len(x) :], f"NC{'DHW'[5 - len(x) :]}16c"
     biases = [((w[1],), "float32", "O16o")] if bias else []
     return build_kernel(
-        [(x, "float32", layout), (w, "float32", f"OI{axes}16o16i"), *biases],
+        [(x, "float32", layout), (w, "float32", f"{axes}IO16o16i"), *biases],
         lambda x, w, *bias: epilogue(ConvTransposeOp(x, w, *bias, **attributes).result),
         layout,
     )
