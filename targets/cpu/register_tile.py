@@ -37,6 +37,12 @@ MANY_REGISTERS = 32
 MANY_TILES = 16
 """So many tiles on the same weights hide the time that the first of them waits for memory."""
 
+_LONG_WINDOW = 16
+"""Taps of an axis that LLVM leaves a loop, unless those of others stand around them."""
+
+_WRITTEN_OUT = 2
+"""Steps of a loop that LLVM writes out side by side."""
+
 Store = Callable[[Any, Sequence[Any], int, Callable[[Any], Any], int], None]
 """Writes one vector of results: output block, point (an index along `points`), first lane, the sum at a lane counted
 from there, and how many lanes."""
@@ -368,6 +374,16 @@ class _Nest:
         point = self.c.coordinates(outer, row, column)
         self.store(block + at // self.c.block, point, at % self.c.block, total, self.lanes)
 
+    def _apart(self, axis: Axis) -> int:
+        """How far apart along a long reduction axis steps follow one another, so that they read nothing in common for
+        all points of a tile; 0 where neighbouring steps share nothing, or are few. LLVM writes out some steps of a
+        loop and loads once what they share: of 251 taps of a waveform two, and then had all sums on the stack, which
+        took twice as long."""
+        if axis.extent <= _LONG_WINDOW or not axis.x or self.c.columns.x % axis.x:
+            return 0
+        between = self.c.columns.x // axis.x
+        return 1 << ((self.tiling.width - 1) * between).bit_length() if between <= _WRITTEN_OUT else 0
+
     def _reduce(self, axes: Sequence[Axis], x_at: Any, w_at: Any, step: Callable[[Any, Any], None]) -> None:
         if not axes:
             step(x_at, w_at)
@@ -377,8 +393,15 @@ class _Nest:
             with T.serial(0, axis.extent) as k:
                 self._reduce(rest, x_at + k * axis.x, w_at + k * axis.w, step)
             return
+        apart = self._apart(axis)
+        if apart and (turns := axis.extent // apart) > 1:
+            with T.serial(0, apart) as k, T.serial(0, turns) as turn:
+                at = turn * apart + k
+                step(x_at + at * axis.x, w_at + at * axis.w)
+            x_at, w_at = x_at + turns * apart * axis.x, w_at + turns * apart * axis.w
+            axis = Axis(axis.extent % apart, axis.x, axis.w)
         unrolled = min(self.tiling.unrolled, axis.extent)
-        whole = axis.extent // unrolled
+        whole = axis.extent // max(unrolled, 1)
         if whole > 1:
             with T.serial(0, whole) as k:
                 for u in range(unrolled):

@@ -85,6 +85,14 @@ def first_layer(o, h, k, stride=2):
     return DirectConv(), kernel
 
 
+def waveform(o, n, k):
+    def kernel(build_kernel, b):
+        operands = [((1, 1, n), "float32"), ((o, 1, k), "float32", f"OIW{b}o")]
+        return build_kernel(operands, lambda x, w: ConvOp(x, w).result, f"NCW{b}c")
+
+    return DirectConv(), kernel
+
+
 def depthwise(c, h, k, stride=1):
     def kernel(build_kernel, b):
         operands = [activations(b, c, h), ((c, 1, k, k), "float32", f"OIHW{b}o")]
@@ -116,7 +124,7 @@ def expansion(c, o, h):
 
 def transposed(c, h):
     def kernel(build_kernel, b):
-        operands = [activations(b, c, h), ((c, c, 2, 2), "float32", f"OIHW{b}o{b}i")]
+        operands = [activations(b, c, h), ((c, c, 2, 2), "float32", f"HWIO{b}o{b}i")]
         return build_kernel(operands, lambda x, w: ConvTransposeOp(x, w, strides=(2, 2)).result, f"NCHW{b}c")
 
     return TransposedConv(), kernel
@@ -225,6 +233,17 @@ def test_sums_are_in_registers_before_an_epilogue_of_many_constants(target, buil
     loops = [loop for loop in inner_loops(code) if (sums := sum(map(is_multiply_add, loop))) and sums % tile == 0]
     assert loops
     assert not any(map(on_the_stack, loops))
+
+
+def test_long_windows_of_a_waveform_keep_their_sums_in_registers(build_kernel):
+    """LLVM wrote two taps out, loaded once what they share, and put the sums on the stack."""
+    described, (template, make) = parse_target("cpu:znver3"), waveform(80, 4000, 251)
+    kernel = make(build_kernel, described.lanes())
+    config = template.candidates(kernel, described)[0]
+    code = lowered({"kernel": template.schedule(kernel, config, described)}, described).inspect_source("asm")
+    body = hot_loop(code)
+    assert sum(map(is_multiply_add, body)) >= 2 * config["width"] * config["blocks"]
+    assert not any(map(on_the_stack, body))
 
 
 @pytest.mark.parametrize("target", ["cpu:haswell", "cpu:skylake-avx512"])

@@ -69,6 +69,8 @@ PLAIN = {
     "dilation": ((1, 4, 15, 15), (16, 4, 3, 3), {"pads": (2, 1, 2, 1), "dilations": (2, 3)}),
     "1x1": ((1, 3, 13, 11), (17, 3, 1, 1), {}),
     "one dimension": ((2, 2, 50), (16, 2, 25), {"strides": (3,), "pads": (5, 4)}),
+    "a long window": ((2, 2, 90), (24, 2, 45), {"pads": (5, 4)}),
+    "a longer one, in parts": ((1, 1, 300), (20, 1, 157), {"strides": (2,)}),
     "three dimensions": ((1, 2, 5, 6, 7), (16, 2, 3, 3, 3), {"pads": (1, 1, 1, 1, 1, 1)}),
     "large first layer": CASES["large first layer"],
 }
