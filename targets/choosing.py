@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from convc.ir.attributes import layout_of, shape_of
+from convc.ir.data import ResizeOp
 from convc.ir.kernel import KernelOp
 from convc.ir.macs import macs
 from convc.ir.text import kernel_text
@@ -19,12 +20,18 @@ from convc.targets.cpu.tiling import STREAM_BYTES
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.measurements import Measurements, Record, TuningError, candidate_key, usable
 from convc.targets.registry import templates_of
+from convc.targets.resize import gathered_taps
 from convc.targets.target import AnyTarget, CpuTarget
 from convc.targets.template import Config
 
 _GENERIC_TAP = 2.5
 """Cycles for an element and a tap of a pool in plain layout, which no template but the last one takes: measured on 8
 channels of 160 x 160, 3 x 3."""
+
+
+_GATHERED_TAP = 2.1
+"""Cycles for an element and a tap of a resize in plain layout whose loads are gathers: measured on 32 x 64 points that
+become 256 x 512 with aligned corners. In blocks the same loads are vectors of channels."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,13 @@ def modelled_cycles(kernel: KernelOp, target: CpuTarget) -> float:
         case PoolOp() as op if layout_of(op.result) is None:
             return _GENERIC_TAP * prod(shape_of(op.result)) * prod(op.kernel.get_values())
         case _:
-            return max(macs(kernel) / (2 * target.lanes()), memory_cycles(kernel))
+            return max(macs(kernel) / (2 * target.lanes()), memory_cycles(kernel), _gather_cycles(kernel))
+
+
+def _gather_cycles(kernel: KernelOp) -> float:
+    """The time of the loads of a kernel's resizes in plain layout."""
+    resizes = [op for op in kernel.ops if isinstance(op, ResizeOp) and layout_of(op.result) is None]
+    return sum(_GATHERED_TAP * prod(shape_of(op.result)) * gathered_taps(op) for op in resizes)
 
 
 def memory_cycles(kernel: KernelOp) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm
+from math import lcm, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +63,16 @@ def read_resize(emitter: Emitter, op: ResizeOp, index: Index) -> Any:
     if outside:
         value = tirx.Select(tirx.any(*outside), tirx.const(op.extrapolation.value.data, dtype), value)
     return let.result(value)
+
+
+def gathered_taps(op: ResizeOp) -> int:
+    """How many elements each output reads, if neighbours along the last axis read at places that follow no stride; 0 if
+    they follow one, as where the axis grows by a whole number."""
+    axes = [_Axis.of(op, axis) for axis in range(len(shape_of(op.x)))]
+    if axes[-1].is_identity or axes[-1].scale.numerator == 1:
+        return 0
+    each = {"nearest": 1, "linear": 2, "cubic": 4}[op.mode.data]
+    return prod(1 if axis.is_identity else each for axis in axes)
 
 
 def _taps(emitter: Emitter, let: Lets, op: ResizeOp, axis: _Axis, i: Any, dtype: str) -> list[tuple[Any, Any]]:

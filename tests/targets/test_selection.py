@@ -25,12 +25,32 @@ NETWORKS = {
     ),
     "one output of a transposed convolution": (
         "transposed_conv",
+        (64, 1, 3),
+        """func.func @main(%x: tensor<2x64x99xf32>) -> tensor<2x1x199xf32> {
+            %w = convc.weight @w : tensor<64x1x3xf32>
+            %y = convc.conv_transpose %x, %w strides [2] pads [0, 0] dilations [1] output_padding [0] group 1
+              : (tensor<2x64x99xf32>, tensor<64x1x3xf32>) -> tensor<2x1x199xf32>
+            func.return %y : tensor<2x1x199xf32>
+        }""",
+    ),
+    "one output of a transposed convolution whose phases fill half a vector": (
+        "plain_conv",
         (64, 1, 16),
         """func.func @main(%x: tensor<2x64x99xf32>) -> tensor<2x1x800xf32> {
             %w = convc.weight @w : tensor<64x1x16xf32>
             %y = convc.conv_transpose %x, %w strides [8] pads [0, 0] dilations [1] output_padding [0] group 1
               : (tensor<2x64x99xf32>, tensor<64x1x16xf32>) -> tensor<2x1x800xf32>
             func.return %y : tensor<2x1x800xf32>
+        }""",
+    ),
+    "depthwise upsampling": (
+        "plain_conv",
+        (64, 1, 4, 4),
+        """func.func @main(%x: tensor<1x64x14x14xf32>) -> tensor<1x64x28x28xf32> {
+            %w = convc.weight @w : tensor<64x1x4x4xf32>
+            %y = convc.conv_transpose %x, %w strides [2, 2] pads [1, 1, 1, 1] dilations [1, 1] output_padding [0, 0]
+              group 64 : (tensor<1x64x14x14xf32>, tensor<64x1x4x4xf32>) -> tensor<1x64x28x28xf32>
+            func.return %y : tensor<1x64x28x28xf32>
         }""",
     ),
 }

@@ -129,3 +129,25 @@ def test_what_failed_is_not_chosen(forms: list[KernelOp]) -> None:
 
 def test_a_kernel_with_one_layout_has_nothing_to_choose(forms: list[KernelOp]) -> None:
     assert costs(forms[:1], 100.0) == [0.0]
+
+
+def resized(coordinates: str, height: int, width: int) -> str:
+    """The layout in which a plain image of 19 channels of 32 x 32 points is resized by lines between them."""
+    (found,) = layouts(f"""(%x: tensor<1x19x32x32xf32>) -> tensor<1x19x{height}x{width}xf32> {{
+      %y = convc.resize %x mode "linear" coordinates "{coordinates}" nearest "floor"
+        scales [1.0 : f64, 1.0 : f64, {height / 32} : f64, {width / 32} : f64] roi [] cubic_coeff -0.75 : f64
+        extrapolation 0.0 : f64 exclude_outside 0 antialias 0
+        : (tensor<1x19x32x32xf32>) -> tensor<1x19x{height}x{width}xf32>
+      func.return %y : tensor<1x19x{height}x{width}xf32>
+    }}""")
+    return found
+
+
+def test_a_resize_whose_loads_are_gathers_is_blocked() -> None:
+    """Channels lie side by side in blocks; in rows the inputs of neighbouring points follow no stride."""
+    assert resized("align_corners", 128, 128) == "NCHW16c"
+    assert resized("half_pixel", 80, 80) == "NCHW16c"
+
+
+def test_a_resize_by_whole_numbers_is_as_good_in_rows() -> None:
+    assert resized("half_pixel", 128, 128) == "NCHW"
