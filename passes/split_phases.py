@@ -5,7 +5,8 @@
 With stride s along an axis, the outputs of equal remainder modulo s form a phase: output q * s + r reads the inputs
 q + e with the taps k where r + pad == e * s + k * dilation. w' has the taps of phase r as a filter of its own, at e,
 and zeros where a phase has no tap: [C, O/g, *K] -> [O * prod(s), C/g, *E]. Legal for constant weights and bias; zeros
-add nothing to finite numbers.
+add nothing to finite numbers. (Zero times an infinity or NaN is NaN: one in x makes NaN of all phases at the places q
+that it serves, as `verify` would report.)
 
 It pays with groups, since no template has transposed convolutions in groups: upsampling by depthwise ones, as in
 networks that find objects and key points, took 200 times as long as in onnxruntime. Without groups `TransposedConv`

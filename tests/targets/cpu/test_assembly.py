@@ -243,7 +243,7 @@ def test_long_windows_of_a_waveform_keep_their_sums_in_registers(build_kernel):
     code = lowered({"kernel": template.schedule(kernel, config, described)}, described).inspect_source("asm")
     body = hot_loop(code)
     assert sum(map(is_multiply_add, body)) >= 2 * config["width"] * config["blocks"]
-    assert not any(map(on_the_stack, body))
+    assert not on_the_stack(body)
 
 
 @pytest.mark.parametrize("target", ["cpu:haswell", "cpu:skylake-avx512"])
