@@ -52,14 +52,16 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
     if target.kind == "cpu":
         reshaped = f"split-phases{{{block}}},sum-taps{{{block}}},pair-groups{{{block}}},"
         costs = f'target="{target.name}"{choices}'
+        assign = f"assign-layouts{{{block} {costs}}}"
         algorithms = f"fuse-prologues,choose-algorithms{{{costs}}}"
         nested = f',fuse-depthwise{{target="{target.name}"}}'
     else:
-        reshaped, costs, nested = "", "weights=chunks", ""
+        block += " chunks=true"
+        reshaped, assign, nested = "", f"assign-layouts{{{block}}}", ""
         algorithms = f'choose-gpu-algorithms{{target="{target.name}"}}'
     simplify = "canonicalise,recognise-activations,fold-pads,trim-taps,fold-batch-norm,fold-conv-scale,canonicalise"
     fuse = f"fuse{{{block}}}" if level >= 2 else "fuse{mode=single}"
-    layouts = f"assign-layouts{{{block} {costs}}},{algorithms},prepack-weights,outline-relayouts,find-views{nested}"
+    layouts = f"{assign},{algorithms},prepack-weights,outline-relayouts,find-views{nested}"
     choices = choices if level >= 3 else " template=generic"
     return [
         *([("simplify", simplify)] if level >= 1 else []),

@@ -32,7 +32,7 @@ from convc.ir.layout import Layout
 from convc.ir.views import moves_nothing, nbytes
 from convc.passes.fuse_prologues import prologue
 from convc.passes.layouts import adopt, alternatives
-from convc.passes.options import one_of, positive
+from convc.passes.options import positive
 from convc.passes.outline_relayouts import can_change_layout
 from convc.passes.pbqp import Problem
 from convc.passes.rewriting import main_block
@@ -70,28 +70,28 @@ class Traffic:
 
 @dataclass(frozen=True)
 class AssignLayouts(ModulePass):
-    """`channel_block`: how many channels a block holds, the target's f32 lanes. `weights`: `blocks` of inputs and of
-    outputs, as vectors of a CPU want them; or `chunks` of inputs for all outputs side by side, as the threads of a GPU
-    do, which then has blocks in the first layer too, and leaves the weights of matrix products as they are. `target`: a
-    CPU, as `--target` takes it, whose cycles are counted; with `measured`, `database` and `threads` as in `select`."""
+    """`channel_block`: how many channels a block holds, the target's f32 lanes. `chunks`: as the threads of a GPU want
+    them, of weights for all outputs side by side, and of activations for all images, in the first layer too, while the
+    weights of matrix products are left as they are; otherwise blocks of inputs and of outputs, as vectors of a CPU do.
+    `target`: a CPU, as `--target` takes it, whose cycles are counted; with `measured`, `database` and `threads` as in
+    `select`."""
 
     name = "assign-layouts"
     channel_block: int = 8
-    weights: str = "blocks"
+    chunks: bool = False
     target: str = ""
     measured: bool = False
     database: str = ""
     threads: int = 0
 
     def __post_init__(self) -> None:
-        one_of(self.name, "weights", self.weights, ("blocks", "chunks"))
         positive(self.name, "channel_block", self.channel_block)
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         block, costs = main_block(op), self._costs(op)
         kernels = [inner for inner in block.ops if isinstance(inner, KernelOp)]
-        forms = {each: alternatives(each, self.channel_block, chunks=self.weights == "chunks") for each in kernels}
-        for kernel, form in choose(block, forms, costs, prologues=self.weights == "blocks").items():
+        forms = {each: alternatives(each, self.channel_block, chunks=self.chunks) for each in kernels}
+        for kernel, form in choose(block, forms, costs, prologues=not self.chunks).items():
             adopt(kernel, form)
         connect([*kernels, *(inner for inner in block.ops if not isinstance(inner, KernelOp))])
 

@@ -10,9 +10,9 @@ or where what is repeated is only index arithmetic.
 It always pays: a value that is not written need not be read. It is legal because a kernel stands where its last
 operation stood, so every operand is defined before it, and the value inside has no reader outside.
 
-A join of channels that fill whole blocks stays alone, as does one along the outermost axis of parts of whole cache
-lines: `find-views` makes nothing of it. So do reshapes, free views of plain tensors, but for those in a shuffle of
-channels: concat, reshape, transpose.
+A join of channels that fill whole blocks stays alone (of a single image, but in chunks of any batch), as does one
+along the outermost axis of parts of whole cache lines: `find-views` makes nothing of it. So do reshapes, free views of
+plain tensors, but for those in a shuffle of channels: concat, reshape, transpose.
 
 Afterwards @main holds only weights, kernels, other reshapes and the return.
 `fuse{mode=single}` gives each operation its own kernel: the yardstick.
@@ -20,6 +20,7 @@ Afterwards @main holds only weights, kernels, other reshapes and the return.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 
@@ -79,11 +80,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Fuse(ModulePass):
-    """`mode`: `all`, or `single` for one operation a kernel. `channel_block`: as in `assign-layouts`."""
+    """`mode`: `all`, or `single` for one operation a kernel. `channel_block`, `chunks`: as in `assign-layouts`."""
 
     name = "fuse"
     mode: str = "all"
     channel_block: int = 16
+    chunks: bool = False
 
     def __post_init__(self) -> None:
         one_of(self.name, "mode", self.mode, ("all", "single"))
@@ -91,10 +93,10 @@ class Fuse(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         block = main_block(op)
-        fusion = _Fusion({inner: i for i, inner in enumerate(block.ops)}, self.channel_block)
+        fusion = _Fusion({inner: i for i, inner in enumerate(block.ops)}, self._becomes_view)
         for inner in block.ops:
             if not isinstance(inner, WeightOp | ConstantOp | ReshapeOp | ReturnOp | KernelOp):
-                fusion.add(inner, joining=self.mode == "all" and not _becomes_view(inner, self.channel_block))
+                fusion.add(inner, joining=self.mode == "all" and not self._becomes_view(inner))
         for group in fusion.distinct():
             after = group.ops[-1].next_op
             assert after is not None
@@ -102,13 +104,24 @@ class Fuse(ModulePass):
         _copy_returned(block.last_op)
         erase_dead(block)
 
+    def _becomes_view(self, op: Operation) -> bool:
+        """Whether a join can be memory that its parts are computed in, as far as that is known before layouts are."""
+        if not isinstance(op, ConcatOp):
+            return False
+        if op.axis.value.data == 0:  # as the states of a recurrent layer's steps are
+            return all(nbytes(part) % ALIGNMENT == 0 for part in op.parts)
+        if op.axis.value.data != 1 or (shape_of(op.result)[0] != 1 and not self.chunks):
+            return False
+        sizes = [shape_of(part)[1] for part in op.parts[:-1]]
+        return len(shape_of(op.result)) > 2 and all(size % self.channel_block == 0 for size in sizes)
+
 
 @dataclass
 class _Fusion:
     """The groups so far. Operations stay where they are until all groups are known."""
 
     order: dict[Operation, int]
-    channel_block: int
+    becomes_view: Callable[[Operation], bool]
     groups: dict[Operation, Group] = field(default_factory=dict)
 
     def distinct(self) -> list[Group]:
@@ -151,7 +164,7 @@ class _Fusion:
             value = value.owner.x
         if not isinstance(value.owner, Operation) or (group := self.groups.get(value.owner)) is None:
             return None
-        if group.output is not value or _becomes_view(value.owner, self.channel_block):
+        if group.output is not value or self.becomes_view(value.owner):
             return None
         if not between:
             return group
@@ -159,17 +172,6 @@ class _Fusion:
             return None
         joins = all(isinstance(member, ConcatOp | SliceOp) for member in group.ops)
         return Group([*group.ops, *between]) if joins else None
-
-
-def _becomes_view(op: Operation, block: int) -> bool:
-    """Whether a join can be memory that its parts are computed in, as far as that is known before layouts are."""
-    if not isinstance(op, ConcatOp):
-        return False
-    if op.axis.value.data == 0:  # as the states of a recurrent layer's steps are
-        return all(nbytes(part) % ALIGNMENT == 0 for part in op.parts)
-    if op.axis.value.data != 1 or shape_of(op.result)[0] != 1:
-        return False
-    return len(shape_of(op.result)) > 2 and all(shape_of(part)[1] % block == 0 for part in op.parts[:-1])
 
 
 def _may_join(producer: Group, group: Group, merged: Group, op: Operation) -> bool:

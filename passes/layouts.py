@@ -1,6 +1,7 @@
 """The layouts that a kernel can compute in: channels in blocks of a vector, or plain.
 
-    kernel(x: NCHW, w: OIHW) { conv }  =>  kernel(x: NCHW8c, w: OIHW8i8o) { conv }
+    kernel(x: NCHW, w: OIHW) { conv }  =>  kernel(x: NCHW8c, w: OIHW8i8o) { conv }     of a CPU
+    kernel(x: NCHW, w: OIHW) { conv }  =>  kernel(x: CNHW8c, w: IHWO8i) { conv }       of a GPU
 
 A kernel is blocked or plain as a whole. Whether both are legal, and worth a thought, is asked here alone:
 
@@ -9,12 +10,17 @@ A kernel is blocked or plain as a whole. Whether both are legal, and worth a tho
   has them in plain layout. Those of a GPU are plain if they have a single output, and only then;
 - pools of enough channels are blocked: no template has windows in plain layout;
 - smaller pools, spatial reductions and injective kernels can be either, if they keep to their channel or move whole
-  blocks;
+  blocks; on a GPU also if they move parts of blocks, which takes fewer trips to memory than to leave the blocks for
+  that; and reductions there can read blocks and write plain memory;
 - all else is plain.
 
 Blocks have one size, the vector's. With half of it 24 channels would need no padding, but three vectors of half the
 lanes for two whole ones: 3 x 24 multiply-adds a point and tap instead of 2 x 32, and relayouts where 32 channels or
 Winograd's algorithm follow.
+
+A GPU computes batches, and has their images side by side in each block: then channels of all of them are one range of
+memory, so that joins and slices along the channels are views (`find-views`) as they are in a single image. A thread
+reads 16 bytes of any block; nothing is lost where they are further apart.
 """
 
 from __future__ import annotations
@@ -39,6 +45,7 @@ from convc.ir.layout import (
     Layout,
     blocked_activation,
     blocked_weight,
+    chunked_activation,
     chunked_transposed_weight,
     chunked_weight,
     transposed_weight,
@@ -54,8 +61,8 @@ _STREAM = 8
 
 def alternatives(kernel: KernelOp, block: int, *, chunks: bool) -> list[KernelOp]:
     """Copies of a kernel in each of the layouts that it can compute in, which stand in no module. `block` channels are
-    a block; `chunks` are weights as a GPU wants them (`AssignLayouts`)."""
-    blocked, plain = _blocked(kernel, block), True
+    a block; `chunks` are blocks as a GPU wants them (`AssignLayouts`)."""
+    blocked, plain = _blocked(kernel, block, chunks), True
     anchor = kernel.anchor
     if blocked and isinstance(anchor, ConvOp | ConvTransposeOp):
         outputs = shape_of(anchor.result)[1]
@@ -64,6 +71,8 @@ def alternatives(kernel: KernelOp, block: int, *, chunks: bool) -> list[KernelOp
     elif blocked and isinstance(anchor, PoolOp):
         plain = shape_of(anchor.x)[1] < block
     found = [_in_blocks(kernel, block, chunks)] if blocked else []
+    if chunks and blocked and isinstance(anchor, ReduceOp):
+        found.append(_out_of_blocks(kernel, block))
     return [*found, _in_rows(kernel, block, chunks)] if plain else found
 
 
@@ -77,7 +86,7 @@ def _values(kernel: KernelOp) -> list[SSAValue]:
     return [*kernel.block.args, *(value for op in kernel.block.ops for value in op.results), *kernel.outputs]
 
 
-def _blocked(kernel: KernelOp, block: int) -> bool:
+def _blocked(kernel: KernelOp, block: int, chunks: bool) -> bool:
     """Whether a kernel can compute in blocks."""
     ops = kernel.ops
     values = [*kernel.outputs, *(value for op in ops for value in op.results)]
@@ -86,7 +95,7 @@ def _blocked(kernel: KernelOp, block: int) -> bool:
     anchor = kernel.anchor
     if isinstance(anchor, ConvOp | ConvTransposeOp):
         return _keeps_groups(anchor, block)
-    return bool(ops) and all(_indifferent(op, block) for op in ops)
+    return bool(ops) and all(_indifferent(op, 1 if chunks else block) for op in ops)
 
 
 def _keeps_groups(op: ConvOp | ConvTransposeOp, block: int) -> bool:
@@ -99,7 +108,8 @@ def _keeps_groups(op: ConvOp | ConvTransposeOp, block: int) -> bool:
 
 
 def _indifferent(op: Operation, block: int) -> bool:
-    """Whether an operation is as good in blocks: it keeps to its channel, or moves whole blocks."""
+    """Whether an operation is as good in blocks: it keeps to its channel, or moves so many channels, or multiples of
+    that, at once."""
     rank = len(shape_of(op.results[0]))
     if rank < 3:
         return False
@@ -142,7 +152,7 @@ def _in_blocks(kernel: KernelOp, block: int, chunks: bool) -> KernelOp:
     """With the channels of all values in blocks, where there are several."""
     copy = detached(kernel)
     shape = shape_of(copy.yielded[0])
-    activation = blocked_activation(len(shape), block)
+    activation = (chunked_activation if chunks else blocked_activation)(len(shape), block)
     layouts: dict[SSAValue, Layout | None] = {}
     anchor = copy.anchor
     convolves = isinstance(anchor, ConvOp | ConvTransposeOp)
@@ -151,7 +161,7 @@ def _in_blocks(kernel: KernelOp, block: int, chunks: bool) -> KernelOp:
         several = len(own) == len(shape) and own[1] > 1
         layouts[each] = activation if several or (convolves and own == shape) else None
     if isinstance(anchor, ConvOp | ConvTransposeOp):
-        layouts.update(_convolution_layouts(anchor, len(shape), block, chunks))
+        layouts.update(_convolution_layouts(anchor, activation, block, chunks))
         # What is converted as it is read lies as the anchor wants it.
         layouts.update({op.x: layouts[op.result] for op in copy.ops if isinstance(op, CastOp)})
     for each, layout in layouts.items():
@@ -164,10 +174,28 @@ def _in_blocks(kernel: KernelOp, block: int, chunks: bool) -> KernelOp:
     return copy
 
 
+def _out_of_blocks(kernel: KernelOp, block: int) -> KernelOp:
+    """With channels in blocks up to the anchor, and plain from there on: what a classifier reads after a global pool.
+    For a single image the two are the same memory, for several they are not."""
+    copy = _in_blocks(kernel, block, chunks=True)
+    anchor = copy.anchor
+    assert anchor is not None
+    blocked = set(anchor.operands)
+    for op in reversed(copy.ops):
+        if blocked.intersection(op.results):
+            blocked.update(op.operands)
+    for each in _values(copy):
+        if each not in blocked:
+            set_type(each, with_layout(each.type, None))
+    for operand, argument in zip(copy.operands, copy.block.args, strict=True):
+        set_type(operand, argument.type)
+    return copy
+
+
 def _convolution_layouts(
-    op: ConvOp | ConvTransposeOp, rank: int, block: int, chunks: bool
+    op: ConvOp | ConvTransposeOp, activation: Layout, block: int, chunks: bool
 ) -> dict[SSAValue, Layout | None]:
-    activation = blocked_activation(rank, block)
+    rank = activation.rank
     layouts: dict[SSAValue, Layout | None] = {op.x: activation, op.result: activation}
     if isinstance(op, ConvTransposeOp):
         layouts[op.w] = (chunked_transposed_weight if chunks else transposed_weight)(rank, block)

@@ -11,14 +11,14 @@ from convc.ir.attributes import element_type, layout_of, shape_of, tensor
 from convc.ir.data import RelayoutOp, WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import Layout, channel_block
+from convc.ir.layout import Layout
 from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.ir.winograd import transformed_weight
 from convc.passes.rewriting import number_of, parent_of, set_type, weight_behind
 
 
-def convertible(kernel: KernelOp, block: int) -> tuple[ConvOp, WeightOp] | None:
-    """A convolution in blocks of so many channels that the algorithm can compute, with its weight; None for all else:
+def convertible(kernel: KernelOp, activation: Layout) -> tuple[ConvOp, WeightOp] | None:
+    """A convolution between values of a layout that the algorithm can compute, with its weight; None for all else:
     other windows than 3 x 3, strides, dilation, groups, other types than float32, operands computed in the kernel."""
     op = kernel.anchor
     if not isinstance(op, ConvOp) or not {op.x, op.w} <= set(kernel.block.args):
@@ -27,7 +27,7 @@ def convertible(kernel: KernelOp, block: int) -> tuple[ConvOp, WeightOp] | None:
         shape_of(op.w)[2:] == (3, 3)
         and op.group.value.data == 1
         and set(op.strides.get_values()) | set(op.dilations.get_values()) == {1}
-        and channel_block(layout_of(op.x)) == channel_block(layout_of(op.result)) == block
+        and layout_of(op.x) == layout_of(op.result) == activation
         and element_type(op.x) == f32
     )
     weight = weight_behind(kernel.operands[number_of(kernel, op.w)])

@@ -122,6 +122,12 @@ def blocked_activation(rank: int, block: int) -> Layout:
     return Layout.parse("NC" + "DHW"[5 - rank :] + f"{block}c")
 
 
+def chunked_activation(rank: int, block: int) -> Layout:
+    """CNW8c, CNHW8c or CNDHW8c: the same, but for each block of channels all images side by side. Some channels of a
+    batch are a range of memory then, as those of a single image are."""
+    return Layout.parse("CN" + "DHW"[5 - rank :] + f"{block}c")
+
+
 def blocked_weight(rank: int, out_block: int, in_block: int | None = None) -> Layout:
     """OIHW8i8o with an `in_block`, OIHW8o without (first layer, depthwise), of any rank from 2 (dense)."""
     inner = f"{in_block}i" if in_block else ""
@@ -162,3 +168,11 @@ def channel_block(layout: Layout | None) -> int:
         return 0
     block = layout.blocks[0][1]
     return block if layout == blocked_activation(layout.rank, block) else 0
+
+
+def channel_chunk(layout: Layout | None) -> int:
+    """The block size of CN..{b}c, or 0 for any other layout."""
+    if layout is None or len(layout.blocks) != 1:
+        return 0
+    block = layout.blocks[0][1]
+    return block if layout == chunked_activation(layout.rank, block) else 0

@@ -17,9 +17,12 @@ from convc.ir.attributes import element_type, layout_of, physical_shape, shape_o
 from convc.ir.data import ConcatOp, RelayoutOp, ReshapeOp, SliceOp
 from convc.ir.dtypes import to_numpy
 from convc.ir.kernel import KernelOp
+from convc.ir.layout import channel_chunk
 
 ALIGNMENT = 64
 """Bytes: what kernels assume of their operands. A cache line, and the widest vector."""
+_CHUNK_ALIGNMENT = 16
+"""Of operands in the chunks of a GPU: what a thread or TMA reads at once."""
 
 
 def nbytes(value: SSAValue | Attribute) -> int:
@@ -44,7 +47,7 @@ def slice_offset(op: SliceOp) -> int | None:
     whole_blocks = starts[axis] % block == 0 and (sizes[axis] % block == 0 or starts[axis] + sizes[axis] == shape[axis])
     if len(cut) > 1 or not whole_blocks or not _is_outermost(op.x, axis):
         return None
-    return _aligned(starts[axis] * (nbytes(op.x) // _padded(op.x, axis)))
+    return _aligned(starts[axis] * (nbytes(op.x) // _padded(op.x, axis)), op.x)
 
 
 def part_offsets(op: ConcatOp) -> list[int] | None:
@@ -56,7 +59,7 @@ def part_offsets(op: ConcatOp) -> list[int] | None:
     if not same or not _is_outermost(op.result, axis) or any(size % block for size in sizes[:-1]):
         return None
     unit = nbytes(op.result) // _padded(op.result, axis)
-    offsets = [_aligned(sum(sizes[:i]) * unit) for i in range(len(sizes))]
+    offsets = [_aligned(sum(sizes[:i]) * unit, op.result) for i in range(len(sizes))]
     return [offset for offset in offsets if offset is not None] if None not in offsets else None
 
 
@@ -169,5 +172,6 @@ def _padded(value: SSAValue, axis: int) -> int:
     return -(-shape_of(value)[axis] // block) * block
 
 
-def _aligned(offset: int) -> int | None:
-    return offset if offset % ALIGNMENT == 0 else None
+def _aligned(offset: int, whole: SSAValue) -> int | None:
+    alignment = _CHUNK_ALIGNMENT if channel_chunk(layout_of(whole)) else ALIGNMENT
+    return offset if offset % alignment == 0 else None

@@ -24,7 +24,7 @@ from convc.ir.attributes import layout_of, physical_shape, shape_of, tensor
 from convc.ir.data import WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import blocked_weight, channel_block, winograd_weight
+from convc.ir.layout import blocked_activation, blocked_weight, channel_block, winograd_weight
 from convc.ir.text import kernel_text, main_function
 from convc.ir.views import nbytes
 from convc.ir.windows import ConvOp, WinogradConvOp
@@ -104,7 +104,7 @@ def in_form(kernel: KernelOp, m: int) -> KernelOp:
 
 def _convertible(kernel: KernelOp, target: CpuTarget) -> tuple[ConvOp, WeightOp] | None:
     """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel."""
-    found = convertible(kernel, target.lanes())
+    found = convertible(kernel, blocked_activation(4, target.lanes()))
     return found if found and layout_of(kernel.yielded[0]) == layout_of(found[0].result) else None
 
 

@@ -2,7 +2,7 @@
 
     kernel(x, w) { conv 3x3 }  =>  kernel(x, G w G^T) { winograd_conv }
 
-Legal for 3 x 3 windows at stride 1 without dilation and groups, in NCHW4c and float32; the error stays near that of
+Legal for 3 x 3 windows at stride 1 without dilation and groups, in CNHW4c and float32; the error stays near that of
 direct convolution (`convc.ir.winograd`). Pays where multiply-adds of float32 bound the direct one, not tensor cores,
 and what transformed tiles move through memory is less than what is saved: a roofline of both says so, with a margin.
 Runs between `assign-layouts` and `prepack-weights`.
@@ -21,7 +21,7 @@ from convc.ir.attributes import shape_of
 from convc.ir.data import WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import chunked_winograd_weight
+from convc.ir.layout import chunked_activation, chunked_winograd_weight
 from convc.ir.text import main_function
 from convc.ir.windows import ConvOp
 from convc.ir.winograd import POINTS
@@ -59,7 +59,7 @@ class ChooseGpuAlgorithms(ModulePass):
 def _convertible(kernel: KernelOp, target: CudaTarget) -> tuple[ConvOp, WeightOp] | None:
     """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel, and where tensor
     cores may multiply."""
-    found = None if target.tf32 else convertible(kernel, target.lanes())
+    found = None if target.tf32 else convertible(kernel, chunked_activation(4, target.lanes()))
     return found if found and elementwise_epilogue(kernel) else None
 
 

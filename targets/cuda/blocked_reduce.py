@@ -1,4 +1,5 @@
-"""Reductions over spatial axes in blocked layouts: global pools, and the averages of squeeze-and-excitation.
+"""Reductions over spatial axes in chunks of channels: global pools, and the averages of squeeze-and-excitation. The
+result lies in chunks too, or in plain memory.
 
 A group of threads reduces one place of the result for the channels of a block, each thread as many of them as it reads
 at once: neighbours read neighbours in memory, where a row of one channel alone would use an eighth of what is fetched.
@@ -15,9 +16,9 @@ import numpy as np
 import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
-from convc.ir.attributes import layout_of, physical_shape, shape_of
+from convc.ir.attributes import layout_of, shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import channel_block
+from convc.ir.layout import channel_chunk
 from convc.ir.neural import ReduceOp
 from convc.targets.buffers import build
 from convc.targets.cuda.cores import where
@@ -26,9 +27,10 @@ from convc.targets.cuda.injective import MOST_LANES
 from convc.targets.cuda.target import WARP, CudaTarget
 from convc.targets.cuda.threads import BLOCK, MOST_THREADS, STREAM
 from convc.targets.emit import Emitter, dtype_of
+from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.indexing import unravelled
 from convc.targets.reducers import Reducer
-from convc.targets.rows import Rows, Width, is_blocked, reduce
+from convc.targets.rows import Rows, Width, reduce
 from convc.targets.template import Config
 
 _LINE = 128
@@ -42,7 +44,15 @@ class BlockedReduce:
 
     def applies(self, kernel: KernelOp, target: CudaTarget) -> bool:
         op = kernel.anchor
-        return isinstance(op, ReduceOp) and prod(shape_of(op.x)) > 0 and is_blocked(kernel)
+        return (
+            isinstance(op, ReduceOp)
+            and op.keepdims is not None
+            and min(op.axes.get_values(), default=0) >= 2
+            and prod(shape_of(op.x)) > 0
+            and channel_chunk(layout_of(op.x)) > 0
+            and layout_of(op.result) in (layout_of(op.x), None)
+            and elementwise_epilogue(kernel)
+        )
 
     def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:
         op = kernel.anchor
@@ -71,14 +81,20 @@ class BlockedReduce:
 
 def _lanes(op: ReduceOp) -> tuple[int, int]:
     """How many channels a thread has, and how many threads those of a block."""
-    block = channel_block(layout_of(op.result))
+    block = channel_chunk(layout_of(op.x))
     lanes = min(block, MOST_LANES)
     return lanes, block // lanes
 
 
 def _places(op: ReduceOp) -> int:
     """How many groups there are."""
-    return prod(physical_shape(op.result)[:-1])
+    return prod(_extents(op))
+
+
+def _extents(op: ReduceOp) -> tuple[int, ...]:
+    """Blocks of channels, images and places: what groups there are."""
+    batch, channels, *spatial = shape_of(op.result)
+    return -(-channels // channel_chunk(layout_of(op.x))), batch, *spatial
 
 
 def _emit(emitter: BufferEmitter, threads: int, block: int) -> None:
@@ -92,8 +108,7 @@ def _emit(emitter: BufferEmitter, threads: int, block: int) -> None:
     ):
         emitter.bind_axes([number, thread], [-(-places // groups), block])
         place, within = T.bind(number * groups + thread // threads), T.bind(thread % threads)
-        extents = physical_shape(op.result)[:-1]
-        n, channels, *spatial = (T.bind(i) for i in unravelled(place, extents))
+        channels, n, *spatial = (T.bind(i) for i in unravelled(place, _extents(op)))
         first = T.bind((channels * parts + within % parts) * lanes)
         inside = [place < places] if places % groups else []
         group = _Group(op, threads, block, thread, inside)
@@ -163,9 +178,9 @@ class _Group(Rows):
     def _each_lane(self, emitter: Emitter, write: Callable[[Any], None]) -> None:
         """`write` for the lanes whose elements can be read: all of a vector, where the padding of a block can."""
         lanes, _ = _lanes(self.op)
-        layout = layout_of(self.op.result)
+        layout = layout_of(self.op.x)
         assert layout
-        if not layout.pads(shape_of(self.op.result)) or emitter.padded_like(self.op.result, [(self.op.x, 1)]):
+        if not layout.pads(shape_of(self.op.x)) or emitter.padded_like(self.op.x, [(self.op.x, 1)]):
             with T.vectorized(0, lanes) as lane:
                 emitter.bind_axes([lane], [lanes])
                 write(lane)

@@ -13,7 +13,7 @@ from tvm import tirx
 
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import channel_block, chunked_weight
+from convc.ir.layout import channel_chunk, chunked_weight
 from convc.ir.windows import ConvOp
 from convc.targets.buffers import build
 from convc.targets.cuda.cores import Tile
@@ -37,13 +37,13 @@ class ImplicitGemm:
         op = kernel.anchor
         if not isinstance(op, ConvOp) or not elementwise_epilogue(kernel):
             return False
-        block, rank = channel_block(layout_of(op.result)), len(shape_of(op.x))
+        block, rank = channel_chunk(layout_of(op.result)), len(shape_of(op.x))
         if (found := multiplied(kernel, op.x, op.w)) is None:
             return False
         x, w = found
         return (
             block == target.lanes(type_of(x))
-            and channel_block(layout_of(x)) == block
+            and channel_chunk(layout_of(x)) == block
             and layout_of(w) == chunked_weight(rank, block)
         )
 
@@ -67,7 +67,7 @@ class Geometry:
         assert isinstance(op, ConvOp)
         x, w = factors(kernel, op.x, op.w)
         self.op, self.x, self.w = op, x, w
-        self.dtype, self.block, self.group = type_of(x), channel_block(layout_of(x)), op.group.value.data
+        self.dtype, self.block, self.group = type_of(x), channel_chunk(layout_of(x)), op.group.value.data
         self.batch, _, *self.spatial = shape_of(op.result)
         self.image, self.window = shape_of(op.x)[2:], shape_of(op.w)[2:]
         self.strides, self.dilations = op.strides.get_values(), op.dilations.get_values()
@@ -75,7 +75,7 @@ class Geometry:
         self.rows, self.taps = self.batch * prod(self.spatial), prod(self.window)
         self.outputs = shape_of(op.w)[0] // self.group
         self.columns = -(-self.outputs // self.block) * self.block
-        self.inputs, self.x_blocks = -(-shape_of(op.w)[1] // self.block), physical_shape(x)[1]
+        self.inputs, self.x_blocks = -(-shape_of(op.w)[1] // self.block), physical_shape(x)[0]
         beside = (v for v in kernel.block.args if v not in (x, w) and shape_of(v) == shape_of(op.result))
         self.result_bytes = ACCESS_BYTES // self.block * (1 + len(list(beside)))
 
@@ -98,7 +98,7 @@ def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
         channels, tap = (number // conv.taps, number % conv.taps) if conv.taps > 1 else (number, 0)
         spatial = [c + k * d for c, k, d in zip(corner, unravelled(tap, conv.window), conv.dilations, strict=True)]
         inside = []
-        address = n * conv.x_blocks + (g * conv.inputs + channels if conv.group > 1 else channels)
+        address = (g * conv.inputs + channels if conv.group > 1 else channels) * conv.batch + n
         for axis, (i, size) in enumerate(zip(spatial, conv.image, strict=True)):
             reach = (conv.window[axis] - 1) * conv.dilations[axis]
             last = (conv.spatial[axis] - 1) * strides[axis] - pads[axis] + reach

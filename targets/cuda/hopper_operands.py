@@ -66,9 +66,8 @@ class Boxes:
         self.count = conv.taps * self.segments
 
     def a_map(self) -> tirx.Var:
-        """Of the input: channels of neighbours in a row, rows ..., images, chunks, as a tile has them in shared memory.
-        Images are further apart than chunks: the strides of a tensor map need not increase, though cuda.h derives them
-        from each other. Those of FlashAttention-3 do not: of [batch, row, head, d] it copies the rows of a head."""
+        """Of the input: channels of neighbours in a row, rows ..., images, chunks, as they lie in memory, and as a tile
+        has them in shared memory."""
         conv, view = self.conv, self.view
         shape, box, steps = [_ELEMENTS], [_ELEMENTS], [1]
         extents = [*reversed(view.image), conv.batch, conv.x_blocks]
@@ -76,7 +75,7 @@ class Boxes:
         jumps = [*reversed(view.strides), 1, 1]
         image = prod(view.image) * ACCESS_BYTES
         distances = [ACCESS_BYTES * prod(view.image[i + 1 :]) for i in reversed(range(len(view.image)))]
-        distances += [conv.x_blocks * image, image]
+        distances += [image, conv.batch * image]
         shape += extents
         box += [(side - 1) * jump + 1 for side, jump in zip(sides, jumps, strict=True)]
         steps += jumps

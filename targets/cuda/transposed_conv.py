@@ -16,7 +16,7 @@ from tvm import tirx
 
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import channel_block, chunked_transposed_weight
+from convc.ir.layout import channel_chunk, chunked_transposed_weight
 from convc.ir.windows import ConvTransposeOp
 from convc.targets.buffers import build
 from convc.targets.cuda.cores import Tile, where
@@ -42,12 +42,12 @@ class TransposedGemm:
         if (found := multiplied(kernel, op.x, op.w)) is None:
             return False
         x, w = found
-        block, rank = channel_block(layout_of(op.result)), len(shape_of(op.x))
+        block, rank = channel_chunk(layout_of(op.result)), len(shape_of(op.x))
         return (
             op.group.value.data == 1
             and set(op.dilations.get_values()) == {1}
             and block == target.lanes(type_of(x))
-            and channel_block(layout_of(x)) == block
+            and channel_chunk(layout_of(x)) == block
             and layout_of(w) == chunked_transposed_weight(rank, block)
         )
 
@@ -81,11 +81,11 @@ def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
     op = kernel.anchor
     assert isinstance(op, ConvTransposeOp)
     x, w = factors(kernel, op.x, op.w)
-    block, dtype = channel_block(layout_of(x)), type_of(x)
+    block, dtype = channel_chunk(layout_of(x)), type_of(x)
     image, window, spatial = shape_of(op.x)[2:], shape_of(op.w)[2:], shape_of(op.result)[2:]
     strides, pads = op.strides.get_values(), op.pads.get_values()
     extents, taps, outputs = _phase_extents(op), _phase_taps(op), shape_of(op.w)[1]
-    blocks = physical_shape(x)[1]
+    blocks, batch = physical_shape(x)[:2]
 
     def split(number: Any) -> tuple[Any, list[Any]]:
         """The block of channels and the taps that a chunk is of."""
@@ -95,7 +95,7 @@ def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
     def input_chunk(at: Sequence[Any], number: Any, group: Any) -> tuple[Any, list[Any]]:
         n, *places = at
         channels, steps = split(number)
-        address, inside = n * blocks + channels, []
+        address, inside = channels * batch + n, []
         phases = unravelled(group, strides)
         for i, phase, t, s, pad, size in zip(places, phases, steps, strides, pads, image):
             row = i + (phase + pad) // s - t

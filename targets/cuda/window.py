@@ -14,7 +14,7 @@ from tvm import tirx
 
 from convc.ir.attributes import PoolKind, layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import channel_block
+from convc.ir.layout import channel_chunk
 from convc.ir.windows import ConvOp, PoolOp
 from convc.targets.anchors import bind_average, bind_with_bias, padded, spatial_axes
 from convc.targets.buffers import build
@@ -42,7 +42,7 @@ class Window:
         op = kernel.anchor
         if not isinstance(op, ConvOp | PoolOp) or not elementwise_epilogue(kernel):
             return False
-        if not channel_block(layout_of(op.result)) or layout_of(op.x) != layout_of(op.result):
+        if not channel_chunk(layout_of(op.result)) or layout_of(op.x) != layout_of(op.result):
             return False
         return isinstance(op, PoolOp) or op.group.value.data == shape_of(op.x)[1] == shape_of(op.w)[0]
 
@@ -60,27 +60,27 @@ class Window:
 
 
 def _lanes(op: ConvOp | PoolOp) -> int:
-    return min(channel_block(layout_of(op.result)), MOST_LANES)
+    return min(channel_chunk(layout_of(op.result)), MOST_LANES)
 
 
 def _emit(emitter: BufferEmitter, width: int, target: CudaTarget) -> None:
     op = emitter.kernel.anchor
     assert isinstance(op, ConvOp | PoolOp)
-    lanes, block = _lanes(op), channel_block(layout_of(op.result))
-    batch, blocks, *spatial = physical_shape(op.result)[:-1]
-    extents = (batch, blocks * block // lanes, *spatial[:-1], -(-spatial[-1] // width))
+    lanes, block = _lanes(op), channel_chunk(layout_of(op.result))
+    blocks, batch, *spatial = physical_shape(op.result)[:-1]
+    extents = (blocks * block // lanes, batch, *spatial[:-1], -(-spatial[-1] // width))
     with numbered(prod(extents), target) as number:
         # Halves of a block of channels lie side by side, so that a warp reads whole lines.
-        n, channels, *rows, column = _place(number, extents, block // lanes)
-        emitter.bind_axes([n, channels, *rows, column], extents)
+        channels, n, *rows, column = _place(number, extents, block // lanes)
+        emitter.bind_axes([channels, n, *rows, column], extents)
         _window(emitter, op, n, channels * lanes, rows, column, width)
 
 
 def _place(number: Any, extents: Sequence[int], parts: int) -> list[Any]:
     """The index of a thread's outputs; `parts` threads share a block of channels, and are neighbours."""
-    outer = (extents[0], extents[1] // parts, *extents[2:])
-    n, channels, *spatial = unravelled(number // parts, outer)
-    return [T.bind(i) for i in (n, channels * parts + number % parts, *spatial)]
+    outer = (extents[0] // parts, *extents[1:])
+    channels, *rest = unravelled(number // parts, outer)
+    return [T.bind(i) for i in (channels * parts + number % parts, *rest)]
 
 
 def _window(

@@ -1,4 +1,4 @@
-"""Winograd convolution F(m x m, 3 x 3) of float32 in NCHW4c, in three launches: transform tiles of the input, multiply
+"""Winograd convolution F(m x m, 3 x 3) of float32 in CNHW4c, in three launches: transform tiles of the input, multiply
 at each of the t*t places of a tile, transform back with the epilogue (Lavin and Gray, CVPR 2016).
 
 The products are one for each place, of tiles by output channels: groups of the product in tiles that all convolutions
@@ -19,7 +19,7 @@ from tvm import tirx
 from convc.ir.attributes import element_type, layout_of, physical_shape, shape_of
 from convc.ir.dtypes import to_numpy
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import channel_block, chunked_winograd_weight
+from convc.ir.layout import channel_chunk, chunked_winograd_weight
 from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.ir.winograd import transforms
 from convc.targets.buffers import build
@@ -93,7 +93,7 @@ class Winograd:
         return (
             {op.x, op.w} <= set(kernel.block.args)
             and to_numpy(element_type(op.x)) == "float32"
-            and channel_block(layout_of(op.x)) == channel_block(layout_of(op.result)) == _BLOCK
+            and channel_chunk(layout_of(op.x)) == channel_chunk(layout_of(op.result)) == _BLOCK
             and layout_of(op.w) == chunked_winograd_weight(_BLOCK)
         )
 
@@ -165,7 +165,7 @@ def _transform_input(emitter: BufferEmitter, op: WinogradConvOp, g: Geometry, v:
             with T.vectorized(0, lanes) as k:
                 T.buffer_store(d, T.float32(0), [place * lanes + k])
             with where([i >= 0, i < height, j >= 0, j < width]), T.vectorized(0, lanes) as k:
-                T.buffer_store(d, x[n, block, i, j, lane + k], [place * lanes + k])
+                T.buffer_store(d, x[block, n, i, j, lane + k], [place * lanes + k])
         # Columns first: what a column of the tile gives is used by every row of the result.
         columns = [
             even_odd_rows(matrices.b, [_vector(d, (i * t + j) * lanes, lanes) for i in range(t)]) for j in range(t)

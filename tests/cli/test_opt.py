@@ -40,7 +40,6 @@ def fails(tmp_path, capsys):
     ("passes", "expected"),
     [
         ("fuse{mode=some}", "fuse: expected mode to be one of all, single, got some"),
-        ("assign-layouts{weights=heaps}", "assign-layouts: expected weights to be one of blocks, chunks, got heaps"),
         ("assign-layouts{channel_block=0}", "assign-layouts: expected channel_block of at least 1, got 0"),
         ("fuse{channel_block=0}", "fuse: expected channel_block of at least 1, got 0"),
         ("pair-groups{channel_block=-8}", "pair-groups: expected channel_block of at least 1, got -8"),

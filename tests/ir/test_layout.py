@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from convc.ir.layout import Layout, blocked_activation, blocked_weight
+from convc.ir.layout import (
+    Layout,
+    blocked_activation,
+    blocked_weight,
+    channel_block,
+    channel_chunk,
+    chunked_activation,
+)
 
 CASES = [
     ("NCHW", (2, 3, 5, 7)),
@@ -12,6 +19,7 @@ CASES = [
     ("NCHW8c", (2, 13, 3, 1)),  # 13 channels: the second block is mostly padding
     ("NCHW16c", (1, 5, 2, 2)),
     ("NCW8c", (1, 11, 9)),
+    ("CNHW8c", (3, 13, 3, 2)),  # the images of a batch side by side in each block
     ("NCDHW4c", (1, 6, 2, 3, 2)),
     ("OIHW8i8o", (13, 3, 3, 3)),
     ("OIHW8o", (20, 1, 3, 3)),
@@ -71,6 +79,13 @@ def test_what_is_no_layout_is_refused(name, message):
 
 def test_named_constructors():
     assert [str(blocked_activation(rank, 8)) for rank in (3, 4, 5)] == ["NCW8c", "NCHW8c", "NCDHW8c"]
+    assert [str(chunked_activation(rank, 4)) for rank in (3, 4, 5)] == ["CNW4c", "CNHW4c", "CNDHW4c"]
     assert str(blocked_weight(4, 16, 8)) == "OIHW8i16o"
     assert str(blocked_weight(4, 16)) == "OIHW16o"
     assert str(blocked_weight(2, 8)) == "OI8o"
+
+
+def test_blocks_of_channels_are_told_from_chunks():
+    layouts = [*map(Layout.parse, ("NCHW8c", "CNHW8c", "CNHW", "OIHW8o", "CNHW4c2c")), None]
+    assert [channel_block(layout) for layout in layouts] == [8, 0, 0, 0, 0, 0]
+    assert [channel_chunk(layout) for layout in layouts] == [0, 8, 0, 0, 0, 0]

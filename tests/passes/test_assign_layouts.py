@@ -90,7 +90,7 @@ def test_no_other_choice_moves_fewer_bytes(graph, seed):
 
 
 @pytest.mark.parametrize(
-    "options", ["channel_block=4", "channel_block=4 weights=chunks", 'channel_block=16 target="cpu:skylake-avx512"']
+    "options", ["channel_block=4", "channel_block=4 chunks=true", 'channel_block=16 target="cpu:skylake-avx512"']
 )
 @pytest.mark.parametrize("seed", range(6))
 def test_no_choice_changes_a_result(graph, apply, seed, options):

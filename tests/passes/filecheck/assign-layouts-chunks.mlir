@@ -1,4 +1,4 @@
-// RUN: convc opt %s -p 'fuse,assign-layouts{channel_block=4 weights=chunks}' | filecheck %s
+// RUN: convc opt %s -p 'fuse,assign-layouts{channel_block=4 chunks=true}' | filecheck %s
 // for a GPU weights are chunks of inputs, the first layer has blocks too, and products keep their weights
 !i = tensor<1x3x6x6xf32>
 !t = tensor<1x16x6x6xf32>
@@ -13,7 +13,7 @@ func.func @main(%x: !i) -> tensor<1x10xf32> {
   %y = convc.matmul %r, %v transpose_b : (!f, tensor<10x576xf32>) -> tensor<1x10xf32>
   func.return %y : tensor<1x10xf32>
 }
-// CHECK-DAG:  convc.relayout %x {{.*}} #convc.layout<"NCHW4c">
+// CHECK-DAG:  convc.relayout %x {{.*}} #convc.layout<"CNHW4c">
 // CHECK-DAG:  convc.relayout %w {{.*}} #convc.layout<"IHWO4i">
 // CHECK-DAG:  convc.relayout %d {{.*}} #convc.layout<"OIHW4o">
 // CHECK-NOT:  convc.relayout %v

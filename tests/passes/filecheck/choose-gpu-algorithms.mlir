@@ -1,4 +1,4 @@
-// RUN: convc opt %s -p 'fuse{channel_block=4},assign-layouts{channel_block=4 weights=chunks},choose-gpu-algorithms{target="cuda:sm_90a"}' | filecheck %s
+// RUN: convc opt %s -p 'fuse{channel_block=4},assign-layouts{channel_block=4 chunks=true},choose-gpu-algorithms{target="cuda:sm_90a"}' | filecheck %s
 // Many channels: Winograd's algorithm multiplies a quarter as often
 // CHECK-LABEL: func.func @main
 // CHECK: convc.weight {{.*}} : tensor<256x256x6x6xf32>

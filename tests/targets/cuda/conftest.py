@@ -222,7 +222,7 @@ def _conv(
     **geometry: Any,
 ) -> KernelOp:
     rank, block = len(x), 4 if dtype == "float32" else 8
-    layout = "NC" + "DHW"[5 - rank :] + f"{block}c"
+    layout = "CN" + "DHW"[5 - rank :] + f"{block}c"
     weight = ((outputs, x[1] // group, *window), dtype, str(chunked_weight(rank, block)))
 
     def sums(x: SSAValue, w: SSAValue, b: SSAValue) -> SSAValue:

@@ -42,7 +42,7 @@ def chosen(n, c, h, o, k=3, s=1, p=1, d=1, g=1, target="cuda:sm_90a"):
     context.weights.add(rng.standard_normal(o).astype(np.float32), "b")
     before = parse(CONV.format(n=n, c=c, h=h, o=o, k=k, s=s, p=p, d=d, g=g, y=y, i=c // g), context)
     after = before.clone()
-    layouts = "fuse{channel_block=4},assign-layouts{channel_block=4 weights=chunks}"
+    layouts = "fuse{channel_block=4},assign-layouts{channel_block=4 chunks=true}"
     pipeline(f'{layouts},choose-gpu-algorithms{{target="{target}"}}').apply(context, after)
     after.verify()
     (anchor,) = [op.anchor for op in main_function(after).body.block.ops if isinstance(op, KernelOp) and op.anchor]

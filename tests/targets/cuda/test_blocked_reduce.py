@@ -10,6 +10,7 @@ from convc.ir.dtypes import from_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.neural import ReduceOp
+from convc.passes.layouts import alternatives
 from convc.targets.choosing import candidates
 from convc.targets.cuda.blocked_reduce import BlockedReduce
 from convc.targets.cuda.target import WARP, parse_cuda
@@ -28,14 +29,20 @@ SHAPES = {
 }
 
 
-def reduction(build_kernel, shape, axes, kind=ReduceKind.MEAN):
-    layout = "NC" + "DHW"[5 - len(shape) :] + "4c"
-    return build_kernel([(shape, "float32", layout)], lambda x: ReduceOp(kind, x, axes, keepdims=True).result, layout)
+def reduction(build_kernel, shape, axes, kind=ReduceKind.MEAN, plain=False):
+    layout = "CN" + "DHW"[5 - len(shape) :] + "4c"
+
+    def body(x):
+        return ReduceOp(kind, x, axes, keepdims=True).result
+
+    return build_kernel([(shape, "float32", layout)], body, None if plain else layout)
 
 
+@pytest.mark.parametrize("plain", [False, True], ids=["in chunks", "in plain memory"])
 @pytest.mark.parametrize("name", SHAPES)
-def test_shapes(name, build_kernel, check) -> None:
-    kernel = reduction(build_kernel, *SHAPES[name])
+def test_shapes(name, plain, build_kernel, check) -> None:
+    kernel = reduction(build_kernel, *SHAPES[name], plain=plain)
+    assert BlockedReduce().applies(kernel, parse_cuda(SM_90))
     for config in BlockedReduce().candidates(kernel, parse_cuda(SM_90)):
         check(kernel, BlockedReduce(), target=SM_90, config=config)
 
@@ -47,10 +54,12 @@ def test_kinds(kind, build_kernel, check, operands_of) -> None:
     check(kernel, BlockedReduce(), [abs(x) + 0.5 if kind is ReduceKind.LOG_SUM else x], target=SM_90)
 
 
+@pytest.mark.parametrize("form", [0, 1], ids=["in chunks", "in plain memory"])
 @pytest.mark.parametrize("threads", [2, 16, 64, 512])
 @pytest.mark.parametrize("shape", [(3, 24, 7, 7), (2, 13, 9, 11)])
-def test_halves_with_what_stands_before_and_after(shape, threads, build_kernel, check) -> None:
-    """Two threads share a block of eight channels. A factor for each channel has no padding to read."""
+def test_halves_with_what_stands_before_and_after(shape, threads, form, build_kernel, check) -> None:
+    """Two threads share a block of eight channels. A factor for each channel has no padding to read. The result lies
+    in chunks as the operand does, or in plain memory."""
     narrow, wide = from_numpy("float16"), from_numpy("float32")
 
     def body(x, scale):
@@ -58,7 +67,12 @@ def test_halves_with_what_stands_before_and_after(shape, threads, build_kernel, 
         mean = ReduceOp(ReduceKind.MEAN, scaled, [2, 3], keepdims=True).result
         return CastOp(ElementwiseOp(Fn.SIGMOID, mean).result, narrow).result
 
-    kernel = build_kernel([(shape, "float16", "NCHW8c"), ((shape[1], 1, 1), "float32")], body, "NCHW8c")
+    plain = build_kernel([(shape, "float16"), ((shape[1], 1, 1), "float32")], body)
+    kernel = alternatives(plain, 8, chunks=True)[form]
+    assert [str(layout_of(value)) for value in (kernel.inputs[0], kernel.outputs[0])] == [
+        "CNHW8c",
+        ["CNHW8c", "None"][form],
+    ]
     check(kernel, BlockedReduce(), target=SM_90, config={"threads": threads})
 
 

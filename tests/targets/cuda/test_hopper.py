@@ -122,8 +122,8 @@ def test_infinities_stay_where_they_are(build_kernel, operands_of, check):
         wide = [CastOp(value, from_numpy("float32")).result for value in (x, w)]
         return CastOp(ConvOp(*wide, group=2, pads=(1, 1, 1, 1)).result, from_numpy("float16")).result
 
-    operands = [((1, 48, 8, 8), "float16", "NCHW8c"), ((16, 24, 3, 3), "float16", "IHWO8i")]
-    kernel = build_kernel(operands, body, "NCHW8c")
+    operands = [((1, 48, 8, 8), "float16", "CNHW8c"), ((16, 24, 3, 3), "float16", "IHWO8i")]
+    kernel = build_kernel(operands, body, "CNHW8c")
     x, w = map(np.abs, operands_of(kernel))
     x[0, 25, 2, 3] = x[0, 3, 7, 7] = np.inf
     check(kernel, HopperGemm(), [x, w], target=SM_90)

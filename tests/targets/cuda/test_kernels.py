@@ -18,7 +18,7 @@ from convc.targets.cuda.registry import TEMPLATES
 from convc.targets.cuda.target import parse_cuda
 
 SM_90 = "cuda:sm_90a"
-IMAGE, BLOCKED = ((2, 12, 9, 7), "float32"), ((2, 12, 9, 7), "float32", "NCHW4c")
+IMAGE, BLOCKED = ((2, 12, 9, 7), "float32"), ((2, 12, 9, 7), "float32", "CNHW4c")
 ROWS = ((6, 150), "float32")
 
 
@@ -33,14 +33,14 @@ def product(a, b, transpose_b=True, dtype="float32"):
 
 KERNELS = {
     "sum of two": ([IMAGE, IMAGE], lambda x, y: ElementwiseOp(Fn.ADD, x, y).result, None),
-    "sigmoid in blocks": ([BLOCKED], lambda x: ElementwiseOp(Fn.SIGMOID, x).result, "NCHW4c"),
+    "sigmoid in blocks": ([BLOCKED], lambda x: ElementwiseOp(Fn.SIGMOID, x).result, "CNHW4c"),
     "padded blocks": (
-        [((1, 13, 5, 3), "float32", "NCHW4c")],
+        [((1, 13, 5, 3), "float32", "CNHW4c")],
         lambda x: ElementwiseOp(Fn.SIGMOID, x).result,
-        "NCHW4c",
+        "CNHW4c",
     ),
-    "to blocks": ([((1, 13, 5, 3), "float32")], lambda x: RelayoutOp(x, "NCHW4c").result, None),
-    "from blocks": ([((1, 13, 5, 3), "float32", "NCHW4c")], lambda x: RelayoutOp(x, None).result, None),
+    "to blocks": ([((1, 13, 5, 3), "float32")], lambda x: RelayoutOp(x, "CNHW4c").result, None),
+    "from blocks": ([((1, 13, 5, 3), "float32", "CNHW4c")], lambda x: RelayoutOp(x, None).result, None),
     "to halves": ([IMAGE], lambda x: CastOp(x, from_numpy("float16")).result, None),
     "transpose": ([IMAGE], lambda x: TransposeOp(x, (0, 2, 3, 1)).result, None),
     "join": ([IMAGE, IMAGE], lambda x, y: ConcatOp([x, y], 1).result, None),
@@ -54,9 +54,9 @@ KERNELS = {
     "largest": ([ROWS], lambda x: ReduceOp(ReduceKind.MAX, x, [1], keepdims=False).result, None),
     "log of sums": ([ROWS], lambda x: ReduceOp(ReduceKind.LOG_SUM_EXP, x, [1], keepdims=False).result, None),
     "global average": (
-        [((2, 13, 9, 7), "float32", "NCHW4c")],
+        [((2, 13, 9, 7), "float32", "CNHW4c")],
         lambda x: ReduceOp(ReduceKind.MEAN, x, [2, 3], keepdims=True).result,
-        "NCHW4c",
+        "CNHW4c",
     ),
     "over outer axes": ([IMAGE], lambda x: ReduceOp(ReduceKind.SUM, x, [0, 2], keepdims=False).result, None),
     "everything": ([IMAGE], lambda x: ReduceOp(ReduceKind.SUM, x, [0, 1, 2, 3], keepdims=False).result, None),

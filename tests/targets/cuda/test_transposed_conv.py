@@ -27,7 +27,7 @@ SHAPES = {
 
 def transposed(build_kernel, x, outputs, window, *, dtype="float32", **geometry):
     rank, block = len(x), 4 if dtype == "float32" else 8
-    layout = "NC" + "DHW"[5 - rank :] + f"{block}c"
+    layout = "CN" + "DHW"[5 - rank :] + f"{block}c"
     weight = ((x[1], outputs, *window), dtype, str(chunked_transposed_weight(rank, block)))
 
     def body(x, w, b):

@@ -28,7 +28,7 @@ WINDOWS = {
 
 
 def layout(rank, block):
-    return "NC" + "DHW"[5 - rank :] + f"{block}c"
+    return "CN" + "DHW"[5 - rank :] + f"{block}c"
 
 
 @pytest.mark.parametrize(
@@ -63,5 +63,5 @@ def test_halves(build_kernel, check):
         wide = [CastOp(value, f32).result for value in (x, w)]
         return CastOp(ConvOp(*wide, group=24, pads=(1, 1, 1, 1)).result, f16).result
 
-    kernel = build_kernel([(shape, "float16", "NCHW8c"), ((24, 1, 3, 3), "float16", "OIHW8o")], body, "NCHW8c")
+    kernel = build_kernel([(shape, "float16", "CNHW8c"), ((24, 1, 3, 3), "float16", "OIHW8o")], body, "CNHW8c")
     check(kernel, Window(), target=SM_90)

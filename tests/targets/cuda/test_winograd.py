@@ -48,8 +48,8 @@ def kernel_of(build_kernel, case, m):
         return ElementwiseOp(Fn.RELU, ElementwiseOp(Fn.ADD, y, r).result).result
 
     weight = ((outputs, x[1], m + 2, m + 2), "float32", str(chunked_winograd_weight(4)))
-    operands = [(x, "float32", "NCHW4c"), weight, ((outputs,), "float32", "O4o"), (shape, "float32", "NCHW4c")]
-    return build_kernel(operands, body, "NCHW4c")
+    operands = [(x, "float32", "CNHW4c"), weight, ((outputs,), "float32", "O4o"), (shape, "float32", "CNHW4c")]
+    return build_kernel(operands, body, "CNHW4c")
 
 
 def compare(build_kernel, run_kernel, case, m, target="cuda:sm_90a", config=None):
@@ -88,6 +88,6 @@ def test_large_batches_fit_into_registers(arch, build_kernel, machine_code):
         return ElementwiseOp(Fn.RELU, WinogradConvOp(x, w, b, m=4, pads=(1, 1, 1, 1)).result).result
 
     weight = ((256, 256, 6, 6), "float32", str(chunked_winograd_weight(4)))
-    kernel = build_kernel([(x, "float32", "NCHW4c"), weight, ((256,), "float32", "O4o")], body, "NCHW4c")
+    kernel = build_kernel([(x, "float32", "CNHW4c"), weight, ((256,), "float32", "O4o")], body, "CNHW4c")
     code = generate("kernel", Winograd().schedule(kernel, Winograd().candidates(kernel, target)[0], target), target)
     machine_code(source_of([code]), code.functions[-1], arch)
