@@ -3,7 +3,8 @@
     import    ONNX -> a module of graph operations, its weights in the store beside it
     simplify  canonical forms, constants folded, batch-norms and scales folded into convolutions
     fuse      every operation into a kernel, with what it can share registers with; transposed convolutions in groups
-              or for few outputs as direct ones, few outputs by sums of taps, two groups of half a vector at once
+              or for few outputs as direct ones, few outputs by sums of taps, two groups of half a vector at once; on a
+              GPU, shuffles of channels as what they are
     narrow    what travels between kernels into 16 bits, if that is the precision
     layouts   for all kernels at once: channels in blocks of a vector, or plain; prologues of 1x1 convolutions,
               algorithms of convolutions, weights packed at compile time; what depthwise convolutions read in their
@@ -57,7 +58,7 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
         nested = f',fuse-depthwise{{target="{target.name}"}}'
     else:
         block += " chunks=true"
-        reshaped, assign, nested = "", f"assign-layouts{{{block}}}", ""
+        reshaped, assign, nested = "find-shuffles,", f"assign-layouts{{{block}}}", ""
         algorithms = f'choose-gpu-algorithms{{target="{target.name}"}}'
     simplify = "canonicalise,recognise-activations,fold-pads,trim-taps,fold-batch-norm,fold-conv-scale,canonicalise"
     fuse = f"fuse{{{block}}}" if level >= 2 else "fuse{mode=single}"

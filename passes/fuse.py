@@ -39,6 +39,7 @@ from convc.ir.data import (
     PadOp,
     ReshapeOp,
     ResizeOp,
+    ShuffleOp,
     SliceOp,
     TransposeOp,
     WeightOp,
@@ -54,7 +55,7 @@ MAX_OPS = 32
 """Longest chain in one kernel: beyond this registers spill and compile time grows."""
 MAX_OPERANDS = 64
 
-_MOVEMENT = (BroadcastOp, CastOp, ConcatOp, PadOp, SliceOp, TransposeOp)
+_MOVEMENT = (BroadcastOp, CastOp, ConcatOp, PadOp, ShuffleOp, SliceOp, TransposeOp)
 _CHEAP = frozenset({Fn.ABS, Fn.ADD, Fn.CLIP, Fn.MAX, Fn.MIN, Fn.MUL, Fn.NEG, Fn.RELU, Fn.SUB, Fn.HARD_SIGMOID})
 """Functions of an instruction or two: repeating them costs less than a trip to memory."""
 

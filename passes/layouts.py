@@ -37,6 +37,7 @@ from convc.ir.data import (
     ConcatOp,
     PadOp,
     ResizeOp,
+    ShuffleOp,
     SliceOp,
 )
 from convc.ir.elementwise import ElementwiseOp
@@ -125,6 +126,8 @@ def _indifferent(op: Operation, block: int) -> bool:
             return op.steps.get_values()[1] == 1 and (whole or op.starts.get_values()[1] % block == 0)
         case PadOp():
             return not op.pads.get_values()[1] and not op.pads.get_values()[rank + 1]
+        case ShuffleOp():
+            return block == 1
         case ResizeOp():
             return shape_of(op.x)[1] == shape_of(op.result)[1]
         case _:

@@ -23,7 +23,17 @@ from xdsl.ir import Attribute, Block, BlockArgument, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
 
 from convc.ir.attributes import element_type, layout_of, shape_of, tensor
-from convc.ir.data import BroadcastOp, CastOp, ConcatOp, ConstantOp, ReshapeOp, SliceOp, TransposeOp, WeightOp
+from convc.ir.data import (
+    BroadcastOp,
+    CastOp,
+    ConcatOp,
+    ConstantOp,
+    ReshapeOp,
+    ShuffleOp,
+    SliceOp,
+    TransposeOp,
+    WeightOp,
+)
 from convc.ir.dialect import CompilerContext
 from convc.ir.dtypes import from_numpy, to_numpy
 from convc.ir.kernel import KernelOp, YieldOp
@@ -32,7 +42,7 @@ from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.passes.options import OrderError, one_of
 from convc.passes.rewriting import erase_dead, main_block, parent_of, set_type
 
-_MOVEMENT = (BroadcastOp, ConcatOp, SliceOp, TransposeOp)
+_MOVEMENT = (BroadcastOp, ConcatOp, ShuffleOp, SliceOp, TransposeOp)
 
 
 @dataclass(frozen=True)

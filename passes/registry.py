@@ -17,6 +17,7 @@ PASSES: Mapping[str, Callable[[], type[ModulePass]]] = {
     "canonicalise": _lazy("passes.canonicalise", "Canonicalise"),
     "choose-algorithms": _lazy("targets.cpu.algorithms", "ChooseAlgorithms"),
     "choose-gpu-algorithms": _lazy("targets.cuda.algorithms", "ChooseGpuAlgorithms"),
+    "find-shuffles": _lazy("passes.find_shuffles", "FindShuffles"),
     "find-views": _lazy("passes.find_views", "FindViews"),
     "fold-batch-norm": _lazy("passes.fold_batch_norm", "FoldBatchNorm"),
     "fold-conv-scale": _lazy("passes.fold_conv_scale", "FoldConvScale"),

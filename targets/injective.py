@@ -10,7 +10,17 @@ from tvm import tirx
 from xdsl.ir import Operation
 
 from convc.ir.attributes import PadMode, element_type, shape_of
-from convc.ir.data import BroadcastOp, CastOp, ConcatOp, PadOp, ReshapeOp, ResizeOp, SliceOp, TransposeOp
+from convc.ir.data import (
+    BroadcastOp,
+    CastOp,
+    ConcatOp,
+    PadOp,
+    ReshapeOp,
+    ResizeOp,
+    ShuffleOp,
+    SliceOp,
+    TransposeOp,
+)
 from convc.ir.dtypes import is_storage, to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
@@ -83,6 +93,13 @@ def read_reshape(emitter: Emitter, op: ReshapeOp, index: Index) -> Any:
             for axis, size in enumerate(before)
         ],
     )
+
+
+def read_shuffle(emitter: Emitter, op: ShuffleOp, index: Index) -> Any:
+    groups = op.groups.value.data
+    n, channel, *spatial = index
+    each = shape_of(op.x)[1] // groups
+    return emitter.read(op.x, [n, emitter.simplify(channel % groups * each + channel // groups), *spatial])
 
 
 def read_slice(emitter: Emitter, op: SliceOp, index: Index) -> Any:
@@ -187,6 +204,7 @@ READERS: Mapping[type[Operation], Callable[[Any, Any, Any], Any]] = {
     PadOp: read_pad,
     ReshapeOp: read_reshape,
     ResizeOp: read_resize,
+    ShuffleOp: read_shuffle,
     SliceOp: read_slice,
     TransposeOp: read_transpose,
 }

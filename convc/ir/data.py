@@ -111,6 +111,29 @@ class TransposeOp(TensorOp):
 
 
 @irdl_op_definition
+class ShuffleOp(TensorOp):
+    """The channels of x, which are so many groups one after another, taken from each group in turn: channel i of the
+    result is channel i // groups of group i % groups (Zhang et al., "ShuffleNet", CVPR 2018)."""
+
+    name = "convc.shuffle"
+    x = operand_def(TensorType)
+    groups = prop_def(IntegerAttr.constr(i64))
+    result = result_def(TensorType)
+    traits = traits_def(Pure())
+    assembly_format = "$x `groups` $groups attr-dict `:` functional-type(operands, results)"
+
+    def __init__(self, x: SSAValue, groups: int) -> None:
+        properties = {"groups": IntegerAttr(groups, 64)}
+        super().__init__(operands=[x], properties=properties, result_types=[result_type(x, shape_of(x))])
+
+    def inferred_shape(self) -> tuple[int, ...]:
+        shape, groups = shape_of(self.x), self.groups.value.data
+        if len(shape) < 2 or groups < 1 or shape[1] % groups:
+            raise ValueError(f"expected channels in {groups} groups of one size, got {shape}")
+        return shape
+
+
+@irdl_op_definition
 class BroadcastOp(TensorOp):
     """x repeated to the result's shape by numpy's rules (ONNX Expand)."""
 

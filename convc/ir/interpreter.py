@@ -26,6 +26,7 @@ from convc.ir.data import (
     RelayoutOp,
     ReshapeOp,
     ResizeOp,
+    ShuffleOp,
     SliceOp,
     TransposeOp,
     WeightOp,
@@ -216,6 +217,13 @@ def _(op: ReshapeOp, x: np.ndarray) -> np.ndarray:
 @_meaning.register
 def _(op: TransposeOp, x: np.ndarray) -> np.ndarray:
     return x.transpose(op.perm.get_values())
+
+
+@_meaning.register
+def _(op: ShuffleOp, x: np.ndarray) -> np.ndarray:
+    batch, channels, *spatial = x.shape
+    groups = op.groups.value.data
+    return x.reshape(batch, groups, channels // groups, *spatial).swapaxes(1, 2).reshape(x.shape)
 
 
 @_meaning.register

@@ -41,6 +41,7 @@ OPS = {
     "transpose": """%r = convc.transpose %x perm [1, 0, 2] : (tensor<2x3x4xf32>) -> tensor<3x2x4xf32>""",
     "broadcast": """%r = convc.broadcast %x : (tensor<3x1xf32>) -> tensor<2x3x4xf32>""",
     "concat": """%r = convc.concat %x, %w axis 1 : (tensor<2x3xf32>, tensor<2x1xf32>) -> tensor<2x4xf32>""",
+    "shuffle": """%r = convc.shuffle %x groups 2 : (tensor<2x6x4xf32>) -> tensor<2x6x4xf32>""",
     "slice": """%r = convc.slice %x starts [1, 3] steps [1, -2] : (tensor<2x4xf32>) -> tensor<1x2xf32>""",
     "pad": """%r = convc.pad reflect %x pads [0, 1, 0, -1] value 0.000000e+00 : f64
         : (tensor<2x4xf32>) -> tensor<2x4xf32>""",
@@ -119,6 +120,7 @@ REFUSED = [
     ("transpose", "[1, 0, 2]", "[1, 1, 2]", "expected a permutation of 3 axes"),
     ("broadcast", "2x3x4", "2x2x4", "do not broadcast"),
     ("concat", "2x1", "3x1", "do not join along axis 1"),
+    ("shuffle", "groups 2", "groups 4", "expected channels in 4 groups of one size, got (2, 6, 4)"),
     ("slice", "starts [1, 3]", "starts [2, 3]", "leave axis 0 of 2"),
     ("slice", "steps [1, -2]", "steps [1, 0]", "by 0 leave axis 1"),
     ("resize", '"linear"', '"lanczos"', "expected mode to be one of nearest, linear, cubic, got lanczos"),

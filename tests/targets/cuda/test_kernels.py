@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from convc.ir.attributes import PoolKind, ReduceKind
-from convc.ir.data import CastOp, ConcatOp, RelayoutOp, ResizeOp, SliceOp, TransposeOp
+from convc.ir.data import CastOp, ConcatOp, RelayoutOp, ResizeOp, ShuffleOp, SliceOp, TransposeOp
 from convc.ir.dtypes import from_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
@@ -45,6 +45,23 @@ KERNELS = {
     "transpose": ([IMAGE], lambda x: TransposeOp(x, (0, 2, 3, 1)).result, None),
     "join": ([IMAGE, IMAGE], lambda x, y: ConcatOp([x, y], 1).result, None),
     "slice": ([IMAGE], lambda x: SliceOp(x, (1, 3, 8, 1), (1, 4, 3, 3), (1, 2, -2, 2)).result, None),
+    "shuffle": ([IMAGE], lambda x: ShuffleOp(x, 3).result, None),
+    "shuffle in blocks": ([BLOCKED], lambda x: ShuffleOp(x, 2).result, "CNHW4c"),
+    "half of a shuffle in blocks": (
+        [((3, 10, 3, 5), "float16", "CNHW8c")] * 2,
+        lambda x, y: SliceOp(ShuffleOp(ConcatOp([x, y], 1).result, 2).result, (0, 10, 0, 0), (3, 10, 3, 5)).result,
+        "CNHW8c",
+    ),
+    "join of parts of blocks": (
+        [((3, 10, 3, 5), "float16", "CNHW8c"), ((3, 7, 3, 5), "float16", "CNHW8c")],
+        lambda x, y: ConcatOp([x, y], 1).result,
+        "CNHW8c",
+    ),
+    "slice within blocks": (
+        [((3, 29, 3, 5), "float16", "CNHW8c")],
+        lambda x: SliceOp(x, (0, 11, 1, 0), (3, 13, 2, 5)).result,
+        "CNHW8c",
+    ),
     "linear resize": ([IMAGE], lambda x: ResizeOp(x, (2, 12, 18, 11), mode="linear").result, None),
     "integers": ([((5, 33), "int64")] * 2, lambda x, y: ElementwiseOp(Fn.MAX, x, y).result, None),
     "comparison": ([((5, 33), "float32")] * 2, lambda x, y: ElementwiseOp(Fn.LESS, x, y).result, None),
