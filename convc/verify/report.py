@@ -29,7 +29,8 @@ Draw = Callable[["Signature", int], Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class OutputReport:
-    """The worst of an output over all samples. `problem` is empty unless something but the error is wrong. `noise` is
+    """The worst of an output over all samples. `tolerance` is that of its type, the last place of a narrow one, or else
+    of the precision. `problem` is empty unless something but the error is wrong. `noise` is
     measured where the error exceeds the tolerance: how far the reference moves when last bits of its inputs and weights
     do. `dull`: in words, what all of the reference's floats were in every sample, if that shows nothing of a build."""
 
@@ -37,6 +38,7 @@ class OutputReport:
     shape: tuple[int, ...]
     dtype: str
     error: float
+    tolerance: float
     passed: bool
     problem: str = ""
     noise: float | None = None
@@ -62,10 +64,10 @@ class Report:
 
     def summary(self) -> str:
         """One line: the verdict, and what is wrong first if anything is."""
-        head = f"max|diff|/max|ref| {self.error:.1e} over {self.samples} samples, tolerance {self.tolerance:.0e}"
         for output in self.outputs:
             if not output.passed:
-                return f"output '{output.name}' differs from onnxruntime's: {output.problem or head}"
+                return f"output '{output.name}' differs from onnxruntime's: {output.problem or self._measured(output)}"
+        head = self._measured(max(self.outputs, key=lambda output: output.error / output.tolerance))
         dull = next((f"; output '{output.name}' is {output.dull}" for output in self.outputs if output.dull), "")
         noise = max((output.noise or 0.0 for output in self.outputs), default=0.0)
         if noise:
@@ -74,6 +76,9 @@ class Report:
                 f"onnxruntime's own result moves by {noise:.1e} with last bits of inputs and weights{dull}"
             )
         return f"agrees with onnxruntime: {head}{dull}"
+
+    def _measured(self, output: OutputReport) -> str:
+        return f"max|diff|/max|ref| {output.error:.1e} over {self.samples} samples, tolerance {output.tolerance:.0e}"
 
     def rows(self) -> list[tuple[str, ...]]:
         """Table cells, a row an output."""
@@ -130,7 +135,8 @@ def verify(
             found = compare(np.asarray(got[name]), array) if name in got else Difference(np.inf, "is missing")
             if name not in worst or _rank(found) > _rank(worst[name].difference):
                 worst[name] = _Worst(each, array, found)
-    agreeing = {name for name, case in worst.items() if case.within(precision.tolerance)}
+    tolerances = {name: max(precision.tolerance, _unit(case.expected.dtype)) for name, case in worst.items()}
+    agreeing = {name for name, case in worst.items() if case.difference.within(tolerances[name])}
     doubtful = {name: case for name, case in worst.items() if name not in agreeing and not case.difference.problem}
 
     def near(case_seed: int, trial: int) -> Mapping[str, np.ndarray]:
@@ -141,8 +147,8 @@ def verify(
     for name, case in worst.items():
         shape, dtype, difference, noise = case.expected.shape, case.expected.dtype, case.difference, noises.get(name)
         passed = name in agreeing or (noise is not None and difference.error <= NOISE_FACTOR * noise)
-        error, problem = difference.error, difference.problem
-        outputs.append(OutputReport(name, shape, str(dtype), error, passed, problem, noise, dull[name]))
+        error, problem, tolerance = difference.error, difference.problem, tolerances[name]
+        outputs.append(OutputReport(name, shape, str(dtype), error, tolerance, passed, problem, noise, dull[name]))
     return Report(tuple(outputs), samples, precision.tolerance)
 
 
@@ -151,9 +157,6 @@ class _Worst:
     seed: int
     expected: np.ndarray
     difference: Difference
-
-    def within(self, tolerance: float) -> bool:
-        return self.difference.within(max(tolerance, _unit(self.expected.dtype)))
 
 
 def _dull(expected: np.ndarray) -> str:

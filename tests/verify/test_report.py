@@ -38,6 +38,29 @@ def test_agreement_passes() -> None:
     assert "over 3 samples" in report.summary()
 
 
+def test_an_output_of_halves_has_their_last_place_for_tolerance() -> None:
+    """It was said to agree by 4e-4 at a tolerance of 1e-4."""
+
+    def halves(offset: float) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+        return lambda inputs: {"y": np.array([1, 2], np.float16), "h": np.array([1 + offset, 2], np.float16)}
+
+    report = verify(halves(2**-10), halves(0), SIGNATURE)
+    assert report.passed
+    assert report.outputs[1].error == 2**-11
+    assert report.outputs[1].tolerance == 2**-10
+    assert "4.9e-04 over 3 samples, tolerance 1e-03" in report.summary()
+
+
+def test_the_error_of_the_output_that_fails_is_told() -> None:
+    def both(offset: float) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+        return lambda inputs: {"h": np.ones(2, np.float16), "y": np.array([1 + offset, 1], np.float32)}
+
+    report = verify(both(3e-4), both(0), SIGNATURE)
+    assert not report.passed
+    assert "output 'y' differs" in report.summary()
+    assert "3.0e-04 over 3 samples, tolerance 1e-04" in report.summary()
+
+
 def test_one_bad_output_in_one_sample_fails() -> None:
     calls = 0
 
