@@ -25,6 +25,7 @@ from xdsl.ir import SSAValue
 
 from convc.ir.attributes import shape_of
 from convc.ir.data import ReshapeOp, SliceOp, TransposeOp
+from convc.ir.layout import filled
 from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.passes.rules import BlockRules, Rewriter, RuleSet
 from convc.passes.values import holds_floats
@@ -75,14 +76,10 @@ def _rules(block: int) -> RuleSet:
 
 def _pays(op: ConvTransposeOp, axes: list[_Axis], block: int) -> bool:
     inputs, outputs, *kernel = shape_of(op.w)
-    usual = _filled(outputs, block) * prod(kernel)
-    here = _filled(outputs * _phases(axes), block) * prod(axis.window for axis in axes)
+    usual = filled(outputs, block) * prod(kernel)
+    here = filled(outputs * _phases(axes), block) * prod(axis.window for axis in axes)
     # Few inputs: more would be written than was read.
     return usual >= _PAYS * here and outputs * _phases(axes) <= inputs
-
-
-def _filled(channels: int, block: int) -> int:
-    return -(-channels // block) * block
 
 
 def _phases(axes: list[_Axis]) -> int:

@@ -3,9 +3,9 @@
     conv(x, w) + b  =>  p = conv(x, w'); sum over taps t of p[channels of t, moved by t] + b
 
 w' is w with its taps as further output channels and windows of one element: [O, C, *K] -> [K * O, C, 1...]. Legal for
-constant weights without groups, at stride 1. Pays where the outputs leave most of a vector
-of channels empty but the taps fill it, as in the last layers of networks that draw (one mask, three colours): with
-vectors of 16, 3 x 3 windows for one output then take a ninth of the multiplications.
+constant weights without groups, at stride 1. Pays where the outputs leave most of a vector of channels empty but the
+taps fill it, as in the last layers of networks that draw (one mask, three colours): with vectors of 16, 3 x 3 windows
+for one output then take a ninth of the multiplications.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from xdsl.ir import SSAValue
 from convc.ir.attributes import shape_of
 from convc.ir.data import PadOp, ReshapeOp, SliceOp
 from convc.ir.functions import Fn
+from convc.ir.layout import filled
 from convc.ir.windows import ConvOp
 from convc.passes.rules import BlockRules, Rewriter, RuleSet
 from convc.passes.values import holds_floats
@@ -63,13 +64,9 @@ def _rules(block: int) -> RuleSet:
 
 def _pays(op: ConvOp, inputs: int, outputs: int, window: list[int], block: int) -> bool:
     taps = prod(window)
-    usual, here = taps * _filled(outputs, block), _filled(outputs * taps, block)
+    usual, here = taps * filled(outputs, block), filled(outputs * taps, block)
     # Few inputs: more would be written than was read.
     return op.group.value.data == 1 and holds_floats(op.x) and usual >= _PAYS * here and outputs * taps <= inputs
-
-
-def _filled(channels: int, block: int) -> int:
-    return -(-channels // block) * block
 
 
 def _biased(op: ConvOp, total: SSAValue, rewriter: Rewriter) -> SSAValue:

@@ -20,7 +20,6 @@ from convc.ir.attributes import ReduceKind, element_type, layout_of, shape_of
 from convc.ir.dtypes import is_float
 from convc.ir.functions import Fn
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import channel_block
 from convc.ir.neural import ArgReduceOp, ReduceOp, SoftmaxOp
 from convc.targets.emit import Emitter, Index, dtype_of
 from convc.targets.epilogues import elementwise_epilogue
@@ -28,15 +27,13 @@ from convc.targets.functions import apply
 from convc.targets.reducers import ADD, MAXIMUM, MINIMUM, MULTIPLY, Reducer, reduction, window_axes
 
 
-def is_blocked(kernel: KernelOp) -> bool:
-    """Whether a kernel reduces spatial axes where the result lies: in blocks of channels, place by place after that."""
+def reduces_space(kernel: KernelOp) -> bool:
+    """Whether a kernel reduces spatial axes, which it keeps, and goes on element by element."""
     op = kernel.anchor
     return (
         isinstance(op, ReduceOp)
         and op.keepdims is not None
         and min(op.axes.get_values(), default=0) >= 2
-        and channel_block(layout_of(op.result)) > 0
-        and layout_of(op.x) == layout_of(op.result)
         and elementwise_epilogue(kernel)
     )
 

@@ -12,7 +12,7 @@ whoever writes a blocked tensor writes them, so whoever reads it may reduce over
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -164,15 +164,21 @@ def chunked_transposed_weight(rank: int, block: int) -> Layout:
 
 def channel_block(layout: Layout | None) -> int:
     """The block size of NC..{b}c, or 0 for any other layout."""
-    if layout is None or len(layout.blocks) != 1:
-        return 0
-    block = layout.blocks[0][1]
-    return block if layout == blocked_activation(layout.rank, block) else 0
+    return _block_of(layout, blocked_activation)
 
 
 def channel_chunk(layout: Layout | None) -> int:
     """The block size of CN..{b}c, or 0 for any other layout."""
+    return _block_of(layout, chunked_activation)
+
+
+def _block_of(layout: Layout | None, activation: Callable[[int, int], Layout]) -> int:
     if layout is None or len(layout.blocks) != 1:
         return 0
     block = layout.blocks[0][1]
-    return block if layout == chunked_activation(layout.rank, block) else 0
+    return block if layout == activation(layout.rank, block) else 0
+
+
+def filled(extent: int, block: int) -> int:
+    """The extent of an axis with the padding of its last block."""
+    return -(-extent // block) * block

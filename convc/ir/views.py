@@ -17,7 +17,7 @@ from convc.ir.attributes import element_type, layout_of, physical_shape, shape_o
 from convc.ir.data import ConcatOp, RelayoutOp, ReshapeOp, SliceOp
 from convc.ir.dtypes import to_numpy
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import channel_chunk
+from convc.ir.layout import channel_chunk, filled
 
 ALIGNMENT = 64
 """Bytes: what kernels assume of their operands. A cache line, and the widest vector."""
@@ -168,8 +168,7 @@ def _block(value: SSAValue, axis: int) -> int:
 
 def _padded(value: SSAValue, axis: int) -> int:
     """The extent of an axis with the padding of its last block."""
-    block = _block(value, axis)
-    return -(-shape_of(value)[axis] // block) * block
+    return filled(shape_of(value)[axis], _block(value, axis))
 
 
 def _aligned(offset: int, whole: SSAValue) -> int | None:

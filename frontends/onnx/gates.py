@@ -14,6 +14,7 @@ from convc.frontends.onnx.slicing import taken
 from convc.ir.attributes import shape_of
 from convc.ir.data import PadOp
 from convc.ir.functions import Fn
+from convc.ir.layout import filled
 from convc.ir.neural import MatMulOp
 
 X, W, R, B, LENGTHS, H, C, P = range(8)
@@ -41,7 +42,7 @@ _PARAMETERS: Mapping[str, Mapping[str, float | None]] = {
 
 def padded(neurons: int) -> int:
     """With those that fill the last block."""
-    return -(-neurons // BLOCK) * BLOCK
+    return filled(neurons, BLOCK)
 
 
 def activations(node: Node, defaults: Sequence[str], directions: int) -> list[list[Function]]:

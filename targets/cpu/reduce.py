@@ -22,7 +22,7 @@ from convc.ir.neural import ArgReduceOp, ReduceOp, SoftmaxOp
 from convc.targets.cpu.loops import even_tile, local_tile, parallel, reduction_loops, vectorize
 from convc.targets.emit import Emitter, dtype_of
 from convc.targets.epilogues import elementwise_epilogue
-from convc.targets.rows import Rows, Width, arg_reduce, is_blocked, reduce, softmax
+from convc.targets.rows import Rows, Width, arg_reduce, reduce, reduces_space, softmax
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
@@ -38,7 +38,13 @@ class BlockedReduce:
     name = "blocked_reduce"
 
     def applies(self, kernel: KernelOp, target: CpuTarget) -> bool:
-        return is_blocked(kernel)
+        op = kernel.anchor
+        return (
+            isinstance(op, ReduceOp)
+            and channel_block(layout_of(op.result)) > 0
+            and layout_of(op.x) == layout_of(op.result)
+            and reduces_space(kernel)
+        )
 
     def candidates(self, kernel: KernelOp, target: CpuTarget) -> Sequence[Config]:
         op = kernel.anchor

@@ -27,10 +27,9 @@ from convc.targets.cuda.injective import MOST_LANES
 from convc.targets.cuda.target import WARP, CudaTarget
 from convc.targets.cuda.threads import BLOCK, MOST_THREADS, STREAM
 from convc.targets.emit import Emitter, dtype_of
-from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.indexing import unravelled
 from convc.targets.reducers import Reducer
-from convc.targets.rows import Rows, Width, reduce
+from convc.targets.rows import Rows, Width, reduce, reduces_space
 from convc.targets.template import Config
 
 _LINE = 128
@@ -46,12 +45,10 @@ class BlockedReduce:
         op = kernel.anchor
         return (
             isinstance(op, ReduceOp)
-            and op.keepdims is not None
-            and min(op.axes.get_values(), default=0) >= 2
             and prod(shape_of(op.x)) > 0
             and channel_chunk(layout_of(op.x)) > 0
             and layout_of(op.result) in (layout_of(op.x), None)
-            and elementwise_epilogue(kernel)
+            and reduces_space(kernel)
         )
 
     def candidates(self, kernel: KernelOp, target: CudaTarget) -> Sequence[Config]:

@@ -16,7 +16,7 @@ from tvm import tirx
 
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
-from convc.ir.layout import channel_chunk, chunked_transposed_weight
+from convc.ir.layout import channel_chunk, chunked_transposed_weight, filled
 from convc.ir.windows import ConvTransposeOp
 from convc.targets.buffers import build
 from convc.targets.cuda.cores import Tile, where
@@ -125,7 +125,7 @@ def _gemm(emitter: BufferEmitter, target: CudaTarget) -> Gemm:
     return Gemm(
         a=Operand(prod(extents), lambda row: [T.bind(i) for i in unravelled(row, extents)], input_chunk, flat_x),
         b=Operand(outputs, lambda column: column, weight_chunk, flat_w),
-        columns=-(-outputs // block) * block,
+        columns=filled(outputs, block),
         chunks=blocks * prod(taps),
         groups=prod(strides),
         dtype=dtype,
