@@ -4,9 +4,9 @@
     python benchmarks/cpu.py MODEL.onnx... [--against onnxruntime,openvino,ncnn] [--threads 1,2] [--tune 5m] [-o OUT]
 
 Each model is built once, and with --tune a second time. For each number of threads, one process pins itself to so many
-cores and lets the engines take turns, A B A B; times are medians, ratios are medians of the ratios of each round.
-GFLOP/s are those of the model's multiply-adds, whatever algorithm computes them, beside the multiply-adds that the
-cores were measured to do at the most. Writes OUT.json, OUT.md and OUT.svg.
+cores and lets the engines take turns, A B A B, each when the threads of the last sleep; times are medians, ratios are
+medians of the ratios of each round. GFLOP/s are those of the model's multiply-adds, whatever algorithm computes them,
+beside the multiply-adds that the cores were measured to do at the most. Writes OUT.json, OUT.md and OUT.svg.
 
 Needs `pip install -e '.[peers,plot]'`, and for ncnn `pip install --no-deps pnnx`.
 """

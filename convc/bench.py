@@ -13,13 +13,19 @@ from statistics import median
 WARM_UP_SECONDS = 0.3
 MIN_ROUNDS, MAX_ROUNDS = 5, 1000
 
+TURN_SECONDS = 0.02
+"""How long a turn goes on, if a call is shorter. Calls of one engine follow each other, as its users make them."""
+
+SETTLE_SECONDS, QUIET_SECONDS, QUIET = 1.0, 0.002, 0.1
+"""How long to wait at the most for threads to sleep; so long they must have computed for less than this share of it."""
+
 
 @dataclass(frozen=True)
 class Timing:
     """Time of one call, in ms."""
 
     times_ms: tuple[float, ...]
-    """One a round, in order."""
+    """One a round, in order: the median of a turn's calls."""
 
     @property
     def median_ms(self) -> float:
@@ -39,8 +45,12 @@ class Timing:
 
 
 def interleave(calls: Mapping[str, Callable[[], object]], seconds: float = 5.0) -> dict[str, Timing]:
-    """Time some calls in turn, A B A B, for about `seconds` in all: what disturbs the machine disturbs all alike."""
-    return take_turns({name: partial(_wall_clock, call) for name, call in calls.items()}, seconds)
+    """Time some calls in turn, A B A B, for about `seconds` in all: what disturbs the machine disturbs all alike.
+
+    A turn begins once the threads of the one before sleep: those of OpenMP spin for up to 200 ms after a call, on the
+    cores that the next engine is timed on. A call that is not timed wakes its own; then calls are timed.
+    """
+    return take_turns({name: partial(_turn, call) for name, call in calls.items()}, seconds)
 
 
 def take_turns(timers: Mapping[str, Callable[[], float]], seconds: float = 5.0) -> dict[str, Timing]:
@@ -62,10 +72,27 @@ def take_turns(timers: Mapping[str, Callable[[], float]], seconds: float = 5.0) 
     return {name: Timing(tuple(taken)) for name, taken in times.items()}
 
 
-def _wall_clock(call: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+def _turn(call: Callable[[], object]) -> float:
+    """The median time of some calls in a row, in ms."""
+    _settle()
     call()
-    return (time.perf_counter() - begin) * 1e3
+    times: list[float] = []
+    end = time.perf_counter() + TURN_SECONDS
+    while not times or time.perf_counter() < end:
+        begin = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - begin) * 1e3)
+    return median(times)
+
+
+def _settle() -> None:
+    """Wait until no thread of this process computes."""
+    end = time.perf_counter() + SETTLE_SECONDS
+    while time.perf_counter() < end:
+        before = time.process_time()
+        time.sleep(QUIET_SECONDS)
+        if time.process_time() - before < QUIET * QUIET_SECONDS:
+            return
 
 
 @contextmanager
