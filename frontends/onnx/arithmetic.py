@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from xdsl.dialects.builtin import f32, i1
+from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
 from convc.frontends.onnx.quantisation import stored
@@ -86,8 +86,6 @@ def convert_prelu(node: Node) -> SSAValue:
 
 @converter("Where")
 def convert_where(node: Node) -> SSAValue:
-    if node.element(0) != i1:
-        raise ValueError(f"expected a condition of booleans, got {node.dtype(0)}")
     return node.apply(Fn.WHERE, node.value(0), node.value(1), node.value(2))
 
 

@@ -53,7 +53,7 @@ from convc.frontends.onnx.precision import in_single_precision, note
 from convc.frontends.onnx.problem import ImportProblem
 from convc.frontends.onnx.refusals import SHOWN, Refusals
 from convc.frontends.onnx.registry import MustBeKnown, Node, Value, find_converter, static_dtype, static_shape
-from convc.frontends.onnx.schemas import check_node, function_body, has_function_body
+from convc.frontends.onnx.schemas import check_node, check_types, function_body, has_function_body
 from convc.frontends.onnx.scope import Known, Refused, Scope, refused
 from convc.frontends.onnx.sizes import Sizes, contradicted, declared_as, text
 from convc.frontends.onnx.tensors import Initializers
@@ -271,6 +271,7 @@ class Importer:
             if not (converter or static or has_function_body(node, opset)):
                 self._refusals.unsupported(node)
             return None
+        check_types(node, values, opset)
         if (folded := self._evaluator.fold(node, values, opset)) is not None:
             return folded
         if converter:

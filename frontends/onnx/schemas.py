@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, repeat
 from typing import Any
 
 import onnx
-from onnx import AttributeProto
+from onnx import AttributeProto, TensorProto
 from onnx.defs import SchemaError
+from onnx.helper import np_dtype_to_tensor_dtype
 
 from convc.frontends.onnx.registry import Value, static_dtype, static_shape
 
@@ -56,6 +59,23 @@ def check_node(node: onnx.NodeProto, opset: int) -> None:
         raise ValueError(f"expected an attribute {missing[0]}, got {', '.join(sorted(given)) or 'none'}")
 
 
+def check_types(node: onnx.NodeProto, inputs: Sequence[Value | None], opset: int) -> None:
+    """Compare the element types of a node's inputs with its operator's definition: which an input may have, and which
+    inputs have one and the same. Raises ValueError with both sides."""
+    formals = _formal_inputs(node.op_type, node.domain, opset)
+    bound: dict[str, tuple[str, str]] = {}
+    for formal, value in zip(chain(formals, repeat(formals[-1])) if formals else (), inputs, strict=False):
+        if value is None:
+            continue
+        found = _element_name(np_dtype_to_tensor_dtype(static_dtype(value)))
+        if found not in formal.types:
+            raise ValueError(f"expected its input {formal.name} to be {_listed(formal.types)}, got {found}")
+        other, first = bound.setdefault(formal.variable, (formal.name, found))
+        if first != found and formal.variable:
+            names = "its inputs" if other == formal.name else f"its inputs {other} and {formal.name}"
+            raise ValueError(f"expected one type for {names}, got {first} and {found}")
+
+
 def function_body(node: onnx.NodeProto, inputs: Sequence[Value | None], opset: int) -> onnx.FunctionProto | None:
     """The standard's own definition of an operator by others, where it has one."""
     schema = _schema(node.op_type, node.domain, opset)
@@ -82,6 +102,43 @@ def has_function_body(node: onnx.NodeProto, opset: int) -> bool:
     return bool(schema and (schema.has_function or schema.has_context_dependent_function))
 
 
+@dataclass(frozen=True)
+class _FormalInput:
+    """An input as an operator's definition has it. Inputs of one type share its `variable`; "" where it has none."""
+
+    name: str
+    types: tuple[str, ...]
+    variable: str
+
+
+@lru_cache(maxsize=1024)
+def _formal_inputs(op_type: str, domain: str, opset: int) -> tuple[_FormalInput, ...]:
+    """The inputs of an operator, the last of them perhaps repeated; none where the operator set does not define it."""
+    schema = _schema(op_type, domain, opset)
+    if schema is None or schema.deprecated:
+        return ()
+    variables = {constraint.type_param_str for constraint in schema.type_constraints}
+    names = {f"tensor({name.lower()})": _element_name(number) for name, number in TensorProto.DataType.items()}
+    return tuple(
+        _FormalInput(
+            formal.name,
+            tuple(sorted(names[text] for text in formal.types if text in names)),
+            formal.type_str if formal.type_str in variables and formal.is_homogeneous else "",
+        )
+        for formal in schema.inputs
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join([*filter(None, [", ".join(names[:-1])]), names[-1]])
+
+
+def _element_name(data_type: int) -> str:
+    """An ONNX element type, as numpy calls it."""
+    name = TensorProto.DataType.Name(data_type).lower()
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
 @lru_cache(maxsize=1024)
 def _schema(op_type: str, domain: str, opset: int) -> Any:
     """An onnx.defs.OpSchema or None. Its type stubs know half of what it has."""
@@ -97,5 +154,5 @@ _TYPES = {value: name.lower() for name, value in AttributeProto.AttributeType.it
 def _type_proto(value: Value | None) -> onnx.TypeProto:
     if value is None:
         return onnx.TypeProto()
-    element = onnx.helper.np_dtype_to_tensor_dtype(static_dtype(value))
+    element = np_dtype_to_tensor_dtype(static_dtype(value))
     return onnx.helper.make_tensor_type_proto(element, static_shape(value))

@@ -239,8 +239,12 @@ REFUSED = [
     ("Einsum", [(2, 3)], {"equation": "ij->k"}, "expected a result of distinct labels of the operands, got 'k'"),
     ("Einsum", [(2, 3), (4, 5)], {"equation": "ij,jk->ik"}, "axes of one label differ: 3 and 4"),
     ("Add", [(2, 3), (4,)], {}, "shapes 2x3 and 4 do not broadcast"),
-    ("Add", [(2, 3), np.ones(3)], {}, "operands have the types f32 and f64"),
-    ("Where", [(2,), (2,), (2,)], {}, "expected a condition of booleans"),
+    ("Add", [(2, 3), np.ones(3)], {}, "expected one type for its inputs A and B, got float32 and float64"),
+    ("Conv", [IMAGE, np.ones((2, 4, 1, 1))], {}, "expected one type for its inputs X and W, got float32 and float64"),
+    ("Concat", [(2, 3), np.ones((2, 3))], {"axis": 0}, "expected one type for its inputs, got float32 and float64"),
+    ("Sqrt", [np.array(True)], {}, "its input X to be bfloat16, float16, float32 or float64, got bool"),
+    ("Not", [(2, 3)], {}, "expected its input X to be bool, got float32"),
+    ("Where", [(2,), (2,), (2,)], {}, "expected its input condition to be bool, got float32"),
     ("Clip", [(2, 3), np.ones(3, np.float32)], {}, "expected scalars as bounds, got shapes [(3,)]"),
     ("Cast", [(2, 3)], {"to": 8}, "element type string is not supported"),
     ("Cast", [(2, 3)], {"to": 14}, "element type complex64 is not supported"),
@@ -324,7 +328,8 @@ NEEDED = [
 @pytest.mark.parametrize(("op_type", "position", "what"), NEEDED)
 def test_inputs_that_must_be_known_at_import(refusal, model_of, op_type, position, what):
     names = ["x", "i", "i"] if op_type == "Slice" else ["x", "i"]
-    model = model_of([node(op_type, *names)], {"x": (2, 3), "i": (np.int64, (2,))}, ["y"])
+    dtype = bool if what == "condition" else np.int64
+    model = model_of([node(op_type, *names)], {"x": (2, 3), "i": (dtype, (2,))}, ["y"])
     expected = f"expected its {what} (input {position}) to be constant, it is computed at run time"
     assert refusal(model) == f"node 'n' ({op_type}): {expected}"
 
