@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from convc.artifact.manifest import KERNELS, WEIGHTS, ArtifactError
-from convc.runtime.arrays import InputError, aligned_empty, arena, dtype_named, usable
+from convc.runtime.arrays import InputError, address, aligned_empty, arena, dtype_named, usable
 from convc.runtime.weights import read_weights
 
 ABI = 1
@@ -34,16 +34,26 @@ class Call(ctypes.Structure):
     )
 
 
+class _Program:
+    """The function of a variant, and what it computes."""
+
+    def __init__(self, library: ctypes.CDLL, number: int, entry: Mapping[str, Any]) -> None:
+        self.run = library[f"convc_run_{number}"]
+        self.outputs = [(tuple(tensor["shape"]), dtype_named(tensor["dtype"])) for tensor in entry["outputs"]]
+        self.steps: list[str] = [step["name"] for step in entry["steps"]]
+
+
 class CpuEngine:
     """Runs the variants of an artifact. Calls from several threads take turns, since they share memory."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         if missing := lacking(manifest["target"]):
             raise ArtifactError(f"built for {manifest['target']['name']}: {missing}; build it again for this machine")
-        self._library = _open_library(folder / KERNELS["cpu"])
-        self._variants: list[dict[str, Any]] = manifest["variants"]
+        library, variants = _open_library(folder / KERNELS["cpu"]), manifest["variants"]
+        self._programs = [_Program(library, number, entry) for number, entry in enumerate(variants)]
         self._weights = read_weights(folder / WEIGHTS, manifest["weight_bytes"])
-        self._arena = arena(max(variant["arena_bytes"] for variant in self._variants))
+        self._arena = arena(max(variant["arena_bytes"] for variant in variants))
+        self._memory = address(self._weights), address(self._arena)
         self._lock = threading.Lock()
 
     def order(self, stream: Any) -> None:
@@ -63,25 +73,18 @@ class CpuEngine:
 
     def profile(self, number: int, inputs: Sequence[np.ndarray], threads: int) -> list[int]:
         """Run once; how many nanoseconds each step took."""
-        ends = (ctypes.c_int64 * len(self._variants[number]["steps"]))()
+        ends = (ctypes.c_int64 * len(self._programs[number].steps))()
         self._run(number, inputs, threads, ends)
         return [end - begin for begin, end in zip([0, *ends], ends)]
 
     def _run(self, number: int, inputs: Sequence[np.ndarray], threads: int, ends: Any) -> list[np.ndarray]:
-        variant = self._variants[number]
-        results = [aligned_empty(tuple(t["shape"]), dtype_named(t["dtype"])) for t in variant["outputs"]]
-        call = Call(
-            _pointers(inputs),
-            _pointers(results),
-            self._weights.ctypes.data,
-            self._arena.ctypes.data,
-            ends,
-            threads,
-        )
+        program = self._programs[number]
+        results = [aligned_empty(shape, dtype) for shape, dtype in program.outputs]
+        call = Call(_pointers(inputs), _pointers(results), *self._memory, ends, threads)
         with self._lock:
-            status = getattr(self._library, f"convc_run_{number}")(ctypes.byref(call))
+            status = program.run(ctypes.byref(call))
         if status:
-            raise MemoryError(f"the kernel of '{variant['steps'][status - 1]['name']}' got no scratch memory")
+            raise MemoryError(f"the kernel of '{program.steps[status - 1]}' got no scratch memory")
         return results
 
 
@@ -91,7 +94,7 @@ def usable_cores() -> int:
 
 
 def _pointers(arrays: Sequence[np.ndarray]) -> Any:
-    return (ctypes.c_void_p * max(len(arrays), 1))(*(array.ctypes.data for array in arrays))
+    return (ctypes.c_void_p * max(len(arrays), 1))(*map(address, arrays))
 
 
 def _open_library(path: Path) -> ctypes.CDLL:
