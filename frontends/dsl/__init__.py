@@ -12,6 +12,25 @@ computed in float32 and as at inference. Errors are ModelError, in one line.
 
 from convc.frontends.dsl import activations
 from convc.frontends.dsl.activation_layers import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
+from convc.frontends.dsl.augmentation import (
+    RandomBrightness,
+    RandomColorDegeneration,
+    RandomColorJitter,
+    RandomContrast,
+    RandomErasing,
+    RandomFlip,
+    RandomGaussianBlur,
+    RandomGrayscale,
+    RandomHue,
+    RandomInvert,
+    RandomPosterization,
+    RandomRotation,
+    RandomSaturation,
+    RandomSharpness,
+    RandomShear,
+    RandomTranslation,
+    RandomZoom,
+)
 from convc.frontends.dsl.borders import (
     Cropping1D,
     Cropping2D,
@@ -23,8 +42,17 @@ from convc.frontends.dsl.borders import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
-from convc.frontends.dsl.convolution import Conv1D, Conv2D, Conv3D, DepthwiseConv2D, SeparableConv2D
-from convc.frontends.dsl.core import Dense, Dropout, Input, InputLayer
+from convc.frontends.dsl.convolution import (
+    Conv1D,
+    Conv2D,
+    Conv3D,
+    DepthwiseConv1D,
+    DepthwiseConv2D,
+    SeparableConv1D,
+    SeparableConv2D,
+)
+from convc.frontends.dsl.core import Dense, Input, InputLayer
+from convc.frontends.dsl.grouped import GroupNormalization, RMSNormalization, UnitNormalization
 from convc.frontends.dsl.initial import set_random_seed
 from convc.frontends.dsl.layer import Layer
 from convc.frontends.dsl.merging import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
@@ -47,37 +75,67 @@ from convc.frontends.dsl.pooling import (
     MaxPooling3D,
 )
 from convc.frontends.dsl.problem import ModelError
+from convc.frontends.dsl.recurrent import GRU, LSTM, SimpleRNN
+from convc.frontends.dsl.regularisation import (
+    ActivityRegularization,
+    AlphaDropout,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    Identity,
+    SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
+)
+from convc.frontends.dsl.resizing import CenterCrop, Resizing
 from convc.frontends.dsl.scaling import Normalization, Rescaling
+from convc.frontends.dsl.sequences import Dot, Embedding, RepeatVector
 from convc.frontends.dsl.tensor import SymbolicTensor
-from convc.frontends.dsl.transposed import Conv2DTranspose
+from convc.frontends.dsl.transposed import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
+from convc.frontends.dsl.wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
     "ELU",
+    "GRU",
+    "LSTM",
     "Activation",
+    "ActivityRegularization",
     "Add",
+    "AlphaDropout",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
     "AveragePooling3D",
     "BatchNormalization",
+    "Bidirectional",
+    "CenterCrop",
     "Concatenate",
     "Conv1D",
+    "Conv1DTranspose",
     "Conv2D",
     "Conv2DTranspose",
     "Conv3D",
+    "Conv3DTranspose",
     "Cropping1D",
     "Cropping2D",
     "Cropping3D",
     "Dense",
+    "DepthwiseConv1D",
     "DepthwiseConv2D",
+    "Dot",
     "Dropout",
+    "Embedding",
     "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
     "GlobalAveragePooling3D",
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
+    "GroupNormalization",
+    "Identity",
     "Input",
     "InputLayer",
     "Layer",
@@ -94,14 +152,41 @@ __all__ = [
     "Normalization",
     "PReLU",
     "Permute",
+    "RMSNormalization",
+    "RandomBrightness",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPosterization",
+    "RandomRotation",
+    "RandomSaturation",
+    "RandomSharpness",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
+    "RepeatVector",
     "Rescaling",
     "Reshape",
+    "Resizing",
+    "SeparableConv1D",
     "SeparableConv2D",
     "Sequential",
+    "SimpleRNN",
     "Softmax",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
     "Subtract",
     "SymbolicTensor",
+    "TimeDistributed",
+    "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",
     "UpSampling3D",

@@ -29,6 +29,8 @@ class Activation:
 
     name: str
     emit: Callable[[Emitter, Value], Value]
+    elementwise: bool = False
+    """Whether it is known to be the same wherever the channels are."""
 
     def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
         from convc.frontends.dsl.activation_layers import Activation as ActivationLayer
@@ -42,7 +44,7 @@ _KNOWN: dict[str, Activation] = {}
 
 def _activation(emit: Callable[[Emitter, Value], Value]) -> Activation:
     """Make an activation of a function that emits it, under the function's name."""
-    _KNOWN[emit.__name__] = Activation(emit.__name__, emit)
+    _KNOWN[emit.__name__] = Activation(emit.__name__, emit, "softmax" not in emit.__name__)
     return _KNOWN[emit.__name__]
 
 

@@ -38,12 +38,11 @@ def one_of(layer: Layer, name: str, value: Any, allowed: Sequence[str]) -> str:
     return value.lower()
 
 
-def channels_last(layer: Layer, data_format: str | None) -> None:
-    """Refuses all other orders of axes."""
-    if data_format not in (None, "channels_last"):
-        raise layer.problem(
-            f"data_format: expected 'channels_last', the only one, got {data_format!r}; Permute moves the channels"
-        )
+def number(layer: Layer, name: str, value: Any, low: float, high: float) -> float:
+    """A number within bounds."""
+    if not isinstance(value, int | float) or not low <= value <= high:
+        raise layer.problem(f"{name}: expected a number from {low} to {high}, got {value!r}")
+    return float(value)
 
 
 def axis_of(layer: Layer, axis: Any, rank: int) -> int:

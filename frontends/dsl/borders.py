@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from convc.frontends.dsl.arguments import channels_last, one_of, pairs, sizes
+from convc.frontends.dsl.arguments import one_of, pairs, sizes
 from convc.frontends.dsl.convolution import Sizes
 from convc.frontends.dsl.emitter import Emitter, Value
 from convc.frontends.dsl.layer import Layer
@@ -29,7 +29,7 @@ class ZeroPadding(Layer):
     def __init__(self, padding: Borders = 1, data_format: str | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.padding = pairs(self, "padding", padding, self.spatial)
-        channels_last(self, data_format)
+        self.set_data_format(data_format)
 
     def compute_output_shape(self, *shapes: Shape) -> Shape:
         return _resized(shapes[0], [before + after for before, after in self.padding])
@@ -63,7 +63,7 @@ class Cropping(Layer):
     def __init__(self, cropping: Borders = 1, data_format: str | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.cropping = pairs(self, "cropping", cropping, self.spatial)
-        channels_last(self, data_format)
+        self.set_data_format(data_format)
 
     def compute_output_shape(self, *shapes: Shape) -> Shape:
         shape = _resized(shapes[0], [-before - after for before, after in self.cropping])
@@ -105,7 +105,7 @@ class UpSampling(Layer):
     def __init__(self, size: Sizes = 2, data_format: str | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.size = sizes(self, "size", size, self.spatial)
-        channels_last(self, data_format)
+        self.set_data_format(data_format)
 
     def compute_output_shape(self, *shapes: Shape) -> Shape:
         batch, *spatial, channels = shapes[0]
@@ -114,12 +114,12 @@ class UpSampling(Layer):
     def emit(self, emitter: Emitter, *inputs: Value) -> Value:
         x = inputs[0]
         scales = emitter.constant(np.array([1, 1, *self.size], np.float32), "scales")
-        name = emitter.node("Resize", [emitter.first(x), "", scales], **_MODES[self.interpolation])
+        name = emitter.node("Resize", [emitter.first(x), "", scales], **RESIZES[self.interpolation])
         return Value(self.compute_output_shape(x.shape), name, first=True)
 
 
 # Keras's cubic kernel has a = -0.5, and its weights outside of the image go to those inside (Keys, 1981).
-_MODES: dict[str, dict[str, Any]] = {
+RESIZES: dict[str, dict[str, Any]] = {
     "nearest": {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
     "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
     "bicubic": {
@@ -144,7 +144,7 @@ class UpSampling2D(UpSampling):
         self, size: Sizes = 2, data_format: str | None = None, interpolation: str = "nearest", **options: Any
     ) -> None:
         super().__init__(size, data_format, **options)
-        self.interpolation = one_of(self, "interpolation", interpolation, list(_MODES))
+        self.interpolation = one_of(self, "interpolation", interpolation, list(RESIZES))
 
 
 class UpSampling3D(UpSampling):

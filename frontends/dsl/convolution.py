@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from convc.frontends.dsl import activations
-from convc.frontends.dsl.arguments import channels_last, one_of, positive, sizes
+from convc.frontends.dsl.arguments import one_of, positive, sizes
 from convc.frontends.dsl.emitter import Emitter, Value
 from convc.frontends.dsl.initial import Initializer
 from convc.frontends.dsl.layer import Layer, Weight
@@ -49,8 +49,13 @@ class Window(Layer):
         self.strides = sizes(self, "strides", strides, self.spatial)
         self.dilation_rate = sizes(self, "dilation_rate", dilation_rate, self.spatial)
         self.padding = one_of(self, "padding", padding, self.paddings)
-        channels_last(self, data_format)
+        self.set_data_format(data_format)
         self.activation = activations.get(activation, self)
+        if self._channels_first and not self.activation.elementwise:
+            raise self.problem(
+                f"activation: expected a function of each element with data_format 'channels_first', got "
+                f"'{self.activation.name}': add an Activation"
+            )
         self.use_bias = use_bias
         self.bias: Weight | None = None
 
@@ -148,12 +153,9 @@ class Conv3D(Conv):
     ranks = (5,)
 
 
-class DepthwiseConv2D(Window):
+class DepthwiseConv(Window):
     """Each channel convolved with `depth_multiplier` kernels of its own:
-    `[N, H, W, C]` -> `[N, H', W', C * depth_multiplier]`, kernel `[*K, C, depth_multiplier]`."""
-
-    spatial = 2
-    ranks = (4,)
+    `[N, *S, C]` -> `[N, *S', C * depth_multiplier]`, kernel `[*K, C, depth_multiplier]`."""
 
     def __init__(
         self,
@@ -196,11 +198,18 @@ class DepthwiseConv2D(Window):
         return self.activation.emit(emitter, y)
 
 
-class SeparableConv2D(Window):
-    """A depthwise convolution, then one of 1x1 over its results: `[N, H, W, C]` -> `[N, H', W', filters]`."""
+class DepthwiseConv1D(DepthwiseConv):
+    spatial = 1
+    ranks = (3,)
 
+
+class DepthwiseConv2D(DepthwiseConv):
     spatial = 2
     ranks = (4,)
+
+
+class SeparableConv(Window):
+    """A depthwise convolution, then one of 1x1 over its results: `[N, *S, C]` -> `[N, *S', filters]`."""
 
     def __init__(
         self,
@@ -228,7 +237,7 @@ class SeparableConv2D(Window):
         channels = self.fix(-1)
         self.compute_output_shape(*shapes)
         depthwise = (*self.kernel_size, channels, self.depth_multiplier)
-        pointwise = (1, 1, channels * self.depth_multiplier, self.filters)
+        pointwise = (*[1] * self.spatial, channels * self.depth_multiplier, self.filters)
         self.depthwise_kernel = self.add_weight("depthwise_kernel", depthwise, self._initializers[0])
         self.pointwise_kernel = self.add_weight("pointwise_kernel", pointwise, self._initializers[1])
         if self.use_bias:
@@ -246,3 +255,13 @@ class SeparableConv2D(Window):
         pointwise = [emitter.first(y), emitter.weight(self.pointwise_kernel, "OIHW", kernel_to_onnx)]
         y = Value(shape, emitter.node("Conv", [*pointwise, *emitter.bias(self.bias)]), first=True)
         return self.activation.emit(emitter, y)
+
+
+class SeparableConv1D(SeparableConv):
+    spatial = 1
+    ranks = (3,)
+
+
+class SeparableConv2D(SeparableConv):
+    spatial = 2
+    ranks = (4,)

@@ -1,4 +1,4 @@
-"""Inputs, dense layers, and what does nothing at inference."""
+"""Inputs and dense layers."""
 
 from __future__ import annotations
 
@@ -107,19 +107,3 @@ class Dense(Layer):
             name = e.node("Gemm" if x.rank == 2 else "MatMul", [x.name, weight, *(bias if x.rank == 2 else [])])
             name = e.node("Add", [name, *bias]) if bias and x.rank > 2 else name
         return self.activation.emit(e, Value(self.compute_output_shape(x.shape), name, first=x.is_first))
-
-
-class Dropout(Layer):
-    """Nothing at inference."""
-
-    stateless = True
-
-    def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **options: Any) -> None:
-        """`noise_shape` and `seed` are taken for Keras's sake: only training uses them."""
-        super().__init__(**options)
-        if not isinstance(rate, int | float) or not 0 <= rate <= 1:
-            raise self.problem(f"rate: expected a number from 0 to 1, got {rate!r}")
-        self.rate = rate
-
-    def emit(self, emitter: Emitter, *inputs: Value) -> Value:
-        return inputs[0]

@@ -84,9 +84,13 @@ class Emitter:
 
     def node(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Append a node with one output, called by the layers it is in and its operator; the output's name."""
-        name = self.unique("/".join([*self._scopes, op]))
-        self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
-        return name
+        return self.nodes_of(op, inputs, 1, **attributes)[0]
+
+    def nodes_of(self, op: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
+        """Append a node with several outputs; their names."""
+        names = [self.unique("/".join([*self._scopes, op])) for _ in range(outputs)]
+        self.nodes.append(helper.make_node(op, inputs, names, name=names[0], **attributes))
+        return names
 
     def apply(self, op: str, *operands: Value | float, **attributes: Any) -> Value:
         """An elementwise operator on values of one shape and on numbers."""
@@ -128,6 +132,18 @@ class Emitter:
     def flat(self, value: Value) -> str:
         """A value whose elements lie in memory as they do channels last."""
         return value.name if value.one_order else self.last(value)
+
+    def moved_last(self, value: Value) -> Value:
+        """A value whose axis 1 holds the channels, as one whose last axis does: they lie in memory as before."""
+        if value.rank < 3:
+            return value
+        return Value((value.shape[0], *value.shape[2:], value.shape[1]), self.last(value), first=True)
+
+    def moved_first(self, value: Value) -> Value:
+        """The reverse."""
+        if value.rank < 3:
+            return value
+        return Value((value.shape[0], value.shape[-1], *value.shape[1:-1]), self.first(value), first=False)
 
     # Constants
 

@@ -60,7 +60,7 @@ def _input(emitter: Emitter, tensor: SymbolicTensor, name: str) -> Value:
 def _rename(emitter: Emitter, found: Sequence[str], wanted: Sequence[str]) -> None:
     """Give the values found the names of the model's outputs. An input, or one value twice, is copied."""
     renamed: dict[str, str] = {}
-    made = {node.output[0] for node in emitter.nodes}
+    made = {name for node in emitter.nodes for name in node.output}
     for name, result in zip(found, wanted, strict=True):
         if name in made and name not in renamed:
             renamed[name] = result

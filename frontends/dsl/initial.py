@@ -78,6 +78,14 @@ def _scaled(scale: float, mode: str, normal: bool, shape: Sequence[int], rng: np
     return _uniform(math.sqrt(3 * variance), shape, rng)
 
 
+def _orthogonal(shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """Rows or columns that are orthonormal, whichever are fewer (Saxe et al., 2014)."""
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+    q *= np.sign(np.diag(r))
+    return (q if rows >= columns else q.T).reshape(shape)
+
+
 _DRAWS: dict[str, Draw] = {
     "zeros": lambda shape, rng: np.zeros(shape),
     "ones": lambda shape, rng: np.ones(shape),
@@ -89,6 +97,7 @@ _DRAWS: dict[str, Draw] = {
     "lecun_normal": partial(_scaled, 1.0, "fan_in", True),
     "random_uniform": partial(_uniform, 0.05),
     "random_normal": lambda shape, rng: rng.standard_normal(shape) * 0.05,
+    "orthogonal": _orthogonal,
     "truncated_normal": partial(_truncated_normal, 0.05),
 }
 

@@ -28,6 +28,12 @@ _AXES = {
 }
 
 
+def _axes(rank: int, first: bool) -> str:
+    if first and rank > 2:
+        return _AXES[rank].replace(", channels", "").replace("batch", "batch, channels")
+    return _AXES[rank]
+
+
 class Weight:
     """A float32 array of a layer, drawn when it is first asked for: what is loaded from a file never is."""
 
@@ -73,6 +79,8 @@ class Layer:
     """The ranks that inputs may have, the batch counted; empty: any."""
     merges: ClassVar[bool] = False
     """Whether it is called with a list of tensors."""
+    counts: tuple[int, ...] = ()
+    """How many tensors it is called with; empty: one, or any number if it merges."""
     stateless: ClassVar[bool] = False
     """Whether it counts as built before it is called. Keras says so of some layers without weights, not of all."""
 
@@ -92,6 +100,7 @@ class Layer:
         self._fixed: dict[int, int] = {}
         """Sizes of the input's axes that the weights were made for."""
         self._built_for: Shape = ()
+        self._channels_first = False
         self.first_input_shape = None if input_shape is None else tuple(input_shape)
         """What a Sequential that starts with this layer takes."""
         unknown = [key for key in options if not key.endswith(("_regularizer", "_constraint"))]
@@ -99,6 +108,24 @@ class Layer:
             raise self.problem(f"got the unknown argument {unknown[0]}={options[unknown[0]]!r}")
         if dtype not in (None, "float32"):
             raise self.problem(f"dtype: expected 'float32', which all layers compute in, got {dtype!r}")
+
+    def set_data_format(self, data_format: str | None) -> None:
+        """Which axis of inputs and outputs holds the channels. Inside, a layer sees and makes them channels last."""
+        if data_format not in (None, "channels_last", "channels_first"):
+            raise self.problem(f"data_format: expected 'channels_last' or 'channels_first', got {data_format!r}")
+        self._channels_first = data_format == "channels_first"
+
+    def _seen(self, shape: Shape) -> Shape:
+        """A shape that is given, as the layer sees it."""
+        return (shape[0], *shape[2:], shape[1]) if self._channels_first and len(shape) > 2 else shape
+
+    def _shown(self, shape: Shape) -> Shape:
+        """A shape that the layer makes, as it is given on."""
+        return (shape[0], shape[-1], *shape[1:-1]) if self._channels_first and len(shape) > 2 else shape
+
+    def forget(self) -> None:
+        """Become a layer that was never called."""
+        self._built, self._weights, self._nodes, self._fixed, self._built_for = False, [], [], {}, ()
 
     # What subclasses define
 
@@ -128,8 +155,9 @@ class Layer:
         """Check inputs of these shapes, and build if they are the first."""
         for shape in shapes:
             if self.ranks and len(shape) not in self.ranks:
-                expected = " or ".join(_AXES[rank] for rank in self.ranks)
+                expected = " or ".join(_axes(rank, self._channels_first) for rank in self.ranks)
                 raise self.problem(f"expected an input of shape {expected}, got {shape}")
+        shapes = [self._seen(shape) for shape in shapes]
         if not self.built:
             self._built_for = shapes[0]
             self.build(*shapes)
@@ -140,11 +168,14 @@ class Layer:
 
     def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shape of each output, for inputs of these shapes: a layer has one output, a model may have several."""
-        return [self.compute_output_shape(*shapes)]
+        return [self._shown(self.compute_output_shape(*map(self._seen, shapes)))]
 
     def emit_all(self, emitter: Emitter, inputs: Sequence[Value]) -> list[Value]:
         """Append the ONNX nodes of one call; the value of each output."""
-        return [self.emit(emitter, *inputs)]
+        if not self._channels_first:
+            return [self.emit(emitter, *inputs)]
+        y = self.emit(emitter, *(emitter.moved_last(x) for x in inputs))
+        return [emitter.moved_first(y)]
 
     def _given(self, inputs: Inputs) -> list[SymbolicTensor]:
         tensors = [inputs] if isinstance(inputs, SymbolicTensor) else inputs
@@ -155,8 +186,11 @@ class Layer:
             )
         if self.merges and (isinstance(inputs, SymbolicTensor) or not tensors):
             raise self.problem(f"expected a list of tensors to merge, got {inputs!r}")
-        if not self.merges and len(tensors) != 1:
-            raise self.problem(f"expected one input, got {len(tensors)}")
+        counts = self.counts or (() if self.merges else (1,))
+        if counts and len(tensors) not in counts:
+            number = " or ".join({1: "one", 2: "two"}.get(count, str(count)) for count in counts)
+            expected = "one input" if counts == (1,) else f"{number} inputs"
+            raise self.problem(f"expected {expected}, got {len(tensors)}")
         return list(tensors)
 
     # Weights

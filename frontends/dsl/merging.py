@@ -81,11 +81,7 @@ class Average(Merge):
 
 class Subtract(Merge):
     operator = "Sub"
-
-    def compute_output_shape(self, *shapes: Shape) -> Shape:
-        if len(shapes) != 2:
-            raise self.problem(f"expected two inputs, got {len(shapes)}")
-        return super().compute_output_shape(*shapes)
+    counts = (2,)
 
 
 class Concatenate(Layer):

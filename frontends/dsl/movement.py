@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from convc.frontends.dsl.arguments import channels_last
 from convc.frontends.dsl.emitter import Emitter, Value, to_first
 from convc.frontends.dsl.layer import Layer
 from convc.frontends.dsl.tensor import Shape
@@ -17,7 +16,7 @@ class Flatten(Layer):
 
     def __init__(self, data_format: str | None = None, **options: Any) -> None:
         super().__init__(**options)
-        channels_last(self, data_format)
+        self.set_data_format(data_format)
 
     def compute_output_shape(self, *shapes: Shape) -> Shape:
         batch, *rest = shapes[0]

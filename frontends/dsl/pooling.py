@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from convc.frontends.dsl.arguments import channels_last, one_of, sizes
+from convc.frontends.dsl.arguments import one_of, sizes
 from convc.frontends.dsl.convolution import Sizes
 from convc.frontends.dsl.emitter import Emitter, Value
 from convc.frontends.dsl.layer import Layer
@@ -32,7 +32,7 @@ class Pooling(Layer):
         self.pool_size = sizes(self, "pool_size", pool_size, self.spatial)
         self.strides = self.pool_size if strides is None else sizes(self, "strides", strides, self.spatial)
         self.padding = one_of(self, "padding", padding, ("valid", "same"))
-        channels_last(self, data_format)
+        self.set_data_format(data_format)
 
     def compute_output_shape(self, *shapes: Shape) -> Shape:
         batch, *spatial, channels = shapes[0]
@@ -86,7 +86,7 @@ class GlobalPooling(Layer):
 
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        channels_last(self, data_format)
+        self.set_data_format(data_format)
         self.keepdims = keepdims
 
     def compute_output_shape(self, *shapes: Shape) -> Shape:

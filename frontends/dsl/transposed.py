@@ -13,11 +13,8 @@ from convc.frontends.dsl.tensor import Shape
 from convc.frontends.dsl.windows import transposed_pads, transposed_size
 
 
-class Conv2DTranspose(Window):
-    """The gradient of a convolution: `[N, H, W, C]` -> `[N, H', W', filters]`, kernel `[*K, filters, C]`."""
-
-    spatial = 2
-    ranks = (4,)
+class ConvTranspose(Window):
+    """The gradient of a convolution: `[N, *S, C]` -> `[N, *S', filters]`, kernel `[*K, filters, C]`."""
 
     def __init__(
         self,
@@ -86,3 +83,18 @@ class Conv2DTranspose(Window):
         )
         y = Value(self.compute_output_shape(x.shape), name, first=True)
         return self.activation.emit(emitter, y)
+
+
+class Conv1DTranspose(ConvTranspose):
+    spatial = 1
+    ranks = (3,)
+
+
+class Conv2DTranspose(ConvTranspose):
+    spatial = 2
+    ranks = (4,)
+
+
+class Conv3DTranspose(ConvTranspose):
+    spatial = 3
+    ranks = (5,)

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from convc.frontends import dsl
-from convc.frontends.keras.operators import is_tensor, operator
+from convc.frontends.dsl.augmentation import Augmentation
+from convc.frontends.dsl.resizing import Sized
+from convc.frontends.keras.applications import LAYERS as OF_APPLICATIONS
+from convc.frontends.keras.operators import is_constant, is_tensor, operator
 from convc.frontends.onnx.problem import ImportProblem
 
 Config: TypeAlias = Mapping[str, Any]
@@ -18,6 +21,8 @@ _LAYERS: dict[str, type[dsl.Layer]] = {
     if isinstance(value, type) and issubclass(value, dsl.Layer) and value not in (dsl.Layer, dsl.Model, dsl.Sequential)
 }
 _MODELS = ("Functional", "Sequential")
+_LAYERS_INSIDE = ("activation", "recurrent_activation", "layer", "backward_layer")
+"""Options that may hold a layer or a model of their own."""
 _OPERATORS = "keras.src.ops"
 _MODULES = ("keras.layers", "keras.models", "keras.src.models")
 _PRECISIONS = ("float32", "float64", "float16", "mixed_float16", "mixed_bfloat16")
@@ -27,6 +32,11 @@ _FOR_TRAINING = (
     "_regularizer",
     "_constraint",
     "synchronized",
+    "noise_shape",
+    "implementation",
+    "zero_output_for_mask",
+    "dropout",
+    "seed",
     "renorm_clipping",
     "renorm_momentum",
     "lora_alpha",
@@ -58,9 +68,10 @@ def _entries(config: Config) -> Iterator[Config]:
     if config.get("class_name") in _MODELS and _is_known(config):
         for layer in config["config"]["layers"]:
             yield from _entries(layer)
-    activation = (config.get("config") or {}).get("activation")
-    if isinstance(activation, Mapping):
-        yield activation
+    inner = config.get("config")
+    for key in _LAYERS_INSIDE:
+        if isinstance(inner, Mapping) and isinstance(inner.get(key), Mapping):
+            yield from _entries(inner[key])
 
 
 def _is_known(entry: Config) -> bool:
@@ -69,7 +80,7 @@ def _is_known(entry: Config) -> bool:
     if module.startswith(_OPERATORS):  # whose classes have names that layers have too
         return operator(entry) is not None
     own = module == "keras" or module.startswith(_MODULES)
-    return own and (class_name in _LAYERS or class_name in _MODELS)
+    return (own and (class_name in _LAYERS or class_name in _MODELS)) or (module, class_name) in OF_APPLICATIONS
 
 
 def _name(entry: Config) -> str:
@@ -90,13 +101,15 @@ def _layer(entry: Config) -> dsl.Layer:
         return _functional(config)
     if class_name == "Sequential":
         return _sequential(config)
-    class_ = _LAYERS[class_name]
+    class_ = OF_APPLICATIONS.get((entry["module"], class_name)) or _LAYERS[class_name]
     _check_precision(config)
+    if issubclass(class_, Augmentation):
+        return class_(**{key: config[key] for key in ("name", "trainable", *class_.arguments) if key in config})
     accepted = inspect.signature(class_).parameters
     arguments = {}
     for key, value in config.items():
         if key in ("name", "trainable") or (key in accepted and not key.endswith("_initializer")):
-            arguments[key] = _activation(value) if key == "activation" else _plain(value)
+            arguments[key] = _inside(value) if key in _LAYERS_INSIDE else _plain(value)
         elif not _is_neutral(key, value):
             raise ImportProblem(f"layer '{_name(entry)}' ({class_name}): the option {key}={value!r} is not known")
     if class_name == "InputLayer":
@@ -120,8 +133,8 @@ def _check_precision(config: Config) -> None:
         )
 
 
-def _activation(value: Any) -> Any:
-    """A name, or a layer that serves as an activation."""
+def _inside(value: Any) -> Any:
+    """A name, or a layer that serves as an activation or is wrapped."""
     return _layer(value) if isinstance(value, Mapping) else value
 
 
@@ -148,7 +161,9 @@ def _sequential(config: Config) -> dsl.Sequential:
 def _functional(config: Config) -> dsl.Model:
     """Calls every layer as often, and in the order, as it was called."""
     layers = {entry["name"]: _layer(entry) for entry in config["layers"]}
-    pending = {entry["name"]: list(entry["inbound_nodes"]) for entry in config["layers"]}
+    pending = {
+        entry["name"]: [_inputs_of(entry, call) for call in entry["inbound_nodes"]] for entry in config["layers"]
+    }
     tensors: dict[tuple[str, int, int], dsl.SymbolicTensor] = {}
     for name, layer in layers.items():
         if isinstance(layer, dsl.InputLayer):
@@ -156,9 +171,8 @@ def _functional(config: Config) -> dsl.Model:
     while any(pending.values()):
         before = sum(map(len, pending.values()))
         for name, calls in pending.items():
-            while calls and all(key in tensors for key in _inputs_of(name, calls[0])):
-                call = calls.pop(0)
-                _call(name, layers[name], call, tensors)
+            while calls and all(key in tensors for key in calls[0]):
+                _call(name, layers[name], [tensors[key] for key in calls.pop(0)], tensors)
         if sum(map(len, pending.values())) == before:
             stuck = next(name for name, calls in pending.items() if calls)
             raise ImportProblem(f"expected a graph without loops or loose ends, layer '{stuck}' lacks an input")
@@ -177,22 +191,32 @@ def _functional(config: Config) -> dsl.Model:
     return dsl.Model(inputs, outputs, name=config["name"], trainable=config.get("trainable", True))
 
 
-def _inputs_of(name: str, call: Config) -> list[tuple[str, int, int]]:
+def _inputs_of(entry: Config, call: Config) -> list[tuple[str, int, int]]:
     """The tensors that a call takes, as (layer, call, output)."""
+    name, is_operator = entry["name"], str(entry["module"]).startswith(_OPERATORS)
     flat: list[Any] = []
-    for argument in call["args"]:
+    options = dict(call["kwargs"])
+    # What a layer takes beside its first argument: by name or by place, one tensor or a list.
+    states = options.pop("initial_state", None)
+    for argument in [*call["args"], *([] if states is None else [states])]:
         flat += argument if isinstance(argument, list) else [argument]
     tensors = [argument for argument in flat if is_tensor(argument)]
-    if len(tensors) != sum(not isinstance(argument, int | float) for argument in flat):
+    if len(tensors) != sum(not (is_operator and is_constant(argument)) for argument in flat):
         raise ImportProblem(f"layer '{name}': expected tensors as inputs, got {flat!r}")
-    given = {key: value for key, value in call["kwargs"].items() if value not in (None, False)}
+    if issubclass(_LAYERS.get(entry["class_name"], dsl.Layer), Augmentation | Sized):
+        options.pop("training", None)  # is True in the file, and False at inference all the same
+    given = {key: value for key, value in options.items() if value not in (None, False)}
     if given:
         raise ImportProblem(f"layer '{name}': expected a call for inference, got the arguments {given!r}")
     return [tuple(tensor["config"]["keras_history"]) for tensor in tensors]
 
 
-def _call(name: str, layer: dsl.Layer, call: Config, tensors: dict[tuple[str, int, int], dsl.SymbolicTensor]) -> None:
-    inputs: Sequence[dsl.SymbolicTensor] = [tensors[key] for key in _inputs_of(name, call)]
+def _call(
+    name: str,
+    layer: dsl.Layer,
+    inputs: Sequence[dsl.SymbolicTensor],
+    tensors: dict[tuple[str, int, int], dsl.SymbolicTensor],
+) -> None:
     layer(inputs if layer.merges or len(inputs) != 1 else inputs[0])
     node = layer.nodes[-1]
     tensors.update({(name, node.index, i): tensor for i, tensor in enumerate(node.outputs)})

@@ -14,6 +14,8 @@ import numpy as np
 
 from convc.frontends import dsl
 from convc.frontends.dsl.naming import snake_case
+from convc.frontends.dsl.recurrent import Recurrent
+from convc.frontends.dsl.wrappers import Wrapper
 from convc.frontends.onnx.problem import ImportProblem
 
 
@@ -32,13 +34,19 @@ def _read_model(group: h5py.Group, model: dsl.Model) -> None:
         kind = snake_case(layer.class_name)
         name = f"{kind}_{counts[kind]}" if counts[kind] else kind
         counts[kind] += 1
-        if not layer.weights:
-            continue
-        path = f"layers/{name}"
-        if isinstance(layer, dsl.Model):
-            _read_model(_group(group, path), layer)
-        else:
-            _read_layer(_group(group, f"{path}/vars"), layer)
+        if layer.weights:
+            _read_any(_group(group, f"layers/{name}"), layer)
+
+
+def _read_any(group: h5py.Group, layer: dsl.Layer) -> None:
+    if isinstance(layer, dsl.Model):
+        _read_model(group, layer)
+    elif isinstance(layer, Wrapper):
+        for name, part in layer.parts.items():
+            if part.weights:
+                _read_any(_group(group, name), part)
+    else:
+        _read_layer(_group(group, "cell/vars" if isinstance(layer, Recurrent) else "vars"), layer)
 
 
 def _read_layer(group: h5py.Group, layer: dsl.Layer) -> None:
@@ -60,7 +68,7 @@ def _group(group: h5py.Group, path: str) -> h5py.Group:
     for part in path.split("/"):
         group = _child(group, part)
         if not isinstance(group, h5py.Group):
-            raise ImportProblem(f"expected a group at {path} in the weights, got an array")
+            raise ImportProblem(f"expected a group at {group.name.strip('/')} in the weights, got an array")
     return group
 
 

@@ -29,8 +29,13 @@ ARGUMENTS = [
     (lambda: dsl.Conv2D(4, 3, padding="full"), "padding: expected 'valid' or 'same', got 'full'"),
     (lambda: dsl.Conv2D(4, 3, padding="causal"), "padding: expected 'valid' or 'same', got 'causal'"),
     (
-        lambda: dsl.Conv2D(4, 3, data_format="channels_first"),
-        "data_format: expected 'channels_last', the only one, got 'channels_first'; Permute moves the channels",
+        lambda: dsl.Conv2D(4, 3, data_format="NCHW"),
+        "data_format: expected 'channels_last' or 'channels_first', got 'NCHW'",
+    ),
+    (
+        lambda: dsl.Conv2D(4, 3, data_format="channels_first", activation="softmax"),
+        "activation: expected a function of each element with data_format 'channels_first', got 'softmax': add an "
+        "Activation",
     ),
     (
         lambda: dsl.Conv2D(4, 3, strides=2, dilation_rate=2),
@@ -51,6 +56,47 @@ ARGUMENTS = [
         lambda: dsl.MaxPooling2D(pool_size=(2,)),
         "pool_size: expected an integer of at least 1 or a tuple of 2, got (2,)",
     ),
+    (lambda: dsl.LSTM(0), "units: expected a positive integer, got 0"),
+    (
+        lambda: dsl.GRU(4, recurrent_activation="gelu"),
+        "recurrent_activation: expected one of tanh, sigmoid, relu, linear, hard_sigmoid, sparse_sigmoid, softplus, "
+        "softsign, elu, leaky_relu in a recurrent layer, got 'gelu'",
+    ),
+    (
+        lambda: dsl.LSTM(4, stateful=True),
+        "stateful: expected False, for a network keeps nothing between runs, got True",
+    ),
+    (
+        lambda: dsl.Bidirectional(dsl.Dense(4, name="d")),
+        "layer: expected a SimpleRNN, LSTM or GRU layer, got <Dense name=d>",
+    ),
+    (
+        lambda: dsl.Bidirectional(dsl.LSTM(4), merge_mode="max"),
+        "merge_mode: expected 'concat' or 'sum' or 'mul' or 'ave', got 'max'",
+    ),
+    (
+        lambda: dsl.Bidirectional(dsl.LSTM(4), backward_layer=dsl.LSTM(4)),
+        "expected layers with different go_backwards, got False for both",
+    ),
+    (
+        lambda: dsl.Bidirectional(dsl.LSTM(4), backward_layer=dsl.LSTM(4, go_backwards=True, return_state=True)),
+        "backward_layer: expected return_state=False, as layer has, got True",
+    ),
+    (lambda: dsl.TimeDistributed("relu"), "layer: expected a layer, got 'relu'"),
+    (lambda: dsl.RandomRotation(seed=1), "expected the argument factor"),
+    (
+        lambda: dsl.RandomFlip("horizontal", 1, mode="vertical"),
+        "expected the arguments mode, seed, data_format, each once, got 2 by place",
+    ),
+    (lambda: dsl.GroupNormalization(0), "groups: expected a positive integer, or -1 for a group a channel, got 0"),
+    (lambda: dsl.Resizing(4, 0), "width: expected a positive integer, got 0"),
+    (lambda: dsl.Resizing(4, 4, antialias=True), "antialias: expected False, got True"),
+    (
+        lambda: dsl.Resizing(4, 4, crop_to_aspect_ratio=True, pad_to_aspect_ratio=True),
+        "expected crop_to_aspect_ratio or pad_to_aspect_ratio, got both",
+    ),
+    (lambda: dsl.Dot([1, 2, 3]), "axes: expected an integer or one for each of two inputs, got [1, 2, 3]"),
+    (lambda: dsl.Embedding(9, 2, mask_zero=True), "mask_zero: expected False, for no layer takes masks, got True"),
     (lambda: dsl.Dense(0), "units: expected a positive integer, got 0"),
     (lambda: dsl.Dropout(1.5), "rate: expected a number from 0 to 1, got 1.5"),
     (lambda: dsl.ReLU(max_value=-1), "max_value: expected a number of at least 0, got -1"),
@@ -112,6 +158,38 @@ CALLS = [
     (
         lambda: twice(dsl.Conv2D(6, 3, name="stem")),
         "layer 'stem' (Conv2D): expected an input like (None, 8, 8, 4), for which it is built, got (None, 8, 8, 3)",
+    ),
+    (
+        lambda: dsl.Conv2D(4, 3, data_format="channels_first", name="stem")(dsl.Input((8, 8))),
+        "layer 'stem' (Conv2D): expected an input of shape (batch, channels, height, width), got (None, 8, 8)",
+    ),
+    (
+        lambda: dsl.LSTM(4, name="read")(dsl.Input((5, 3)), initial_state=dsl.Input((4,))),
+        "layer 'read' (LSTM): expected one or 3 inputs, got 2",
+    ),
+    (
+        lambda: dsl.GRU(4, name="read")(dsl.Input((5, 3)), initial_state=dsl.Input((3,))),
+        "layer 'read' (GRU): initial_state: expected states of shape (batch, 4), got (None, 3)",
+    ),
+    (
+        lambda: dsl.TimeDistributed(dsl.Dense(3), name="each")(dsl.Input((3,))),
+        "layer 'each' (TimeDistributed): expected an input of shape (batch, steps, ...), got (None, 3)",
+    ),
+    (
+        lambda: dsl.TimeDistributed(dsl.Conv2D(3, 3), name="each")(dsl.Input((3, None, 8, 1))),
+        "layer 'each' (TimeDistributed): expected steps whose sizes are known, got (None, 3, None, 8, 1)",
+    ),
+    (
+        lambda: dsl.GroupNormalization(3, name="gn")(image()),
+        "layer 'gn' (GroupNormalization): expected channels divisible by 3 groups, got 4",
+    ),
+    (
+        lambda: dsl.RMSNormalization(axis=1, name="rms")(image()),
+        "layer 'rms' (RMSNormalization): axis: expected the last axes of an input of rank 4, got 1",
+    ),
+    (
+        lambda: dsl.Dot(1, name="dot")([dsl.Input((3,)), dsl.Input((4,))]),
+        "layer 'dot' (Dot): expected as many elements along axes 1 and 1, got (None, 3) and (None, 4)",
     ),
     (
         lambda: dsl.MaxPooling2D(9, name="pool")(image()),
@@ -182,7 +260,7 @@ CALLS = [
         lambda: dsl.Dense(3, kernel_initializer="zero", name="head")(dsl.Input((3,))),
         "layer 'head' (Dense): kernel_initializer: expected a function of a shape or one of zeros, ones, "
         "glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_uniform, lecun_normal, random_uniform, "
-        "random_normal, truncated_normal, got 'zero'",
+        "random_normal, orthogonal, truncated_normal, got 'zero'",
     ),
     (
         lambda: dsl.Conv2DTranspose(2, 2, padding="same", output_padding=0, name="up")(dsl.Input((1, 1, 2))),

@@ -76,7 +76,20 @@ def mobilenet_like(keras: Any) -> Any:
     return keras.Sequential([backbone, k.Flatten(), k.Dense(8, activation="gelu"), k.Dense(5)], name="mobilenet_like")
 
 
-@pytest.mark.parametrize("make", [resnet_like, u_net, mobilenet_like], ids=lambda make: make.__name__)
+def crnn(keras: Any) -> Any:
+    """A reader of text: columns of an image, read in both directions."""
+    k = keras.layers
+    x = image = keras.Input((16, 24, 1), name="image")
+    for filters in (8, 16):
+        x = k.MaxPooling2D()(k.Conv2D(filters, 3, padding="same", activation="relu")(x))
+    x = k.Reshape((6, 64))(k.Permute((2, 1, 3))(x))
+    x = k.Dropout(0.2)(k.Dense(16, activation="relu")(x))
+    x = k.Bidirectional(k.LSTM(12, return_sequences=True, dropout=0.25))(x)
+    x = k.Bidirectional(k.GRU(8, return_sequences=True))(x)
+    return keras.Model(image, k.Dense(11, activation="softmax")(x), name="crnn")
+
+
+@pytest.mark.parametrize("make", [resnet_like, u_net, mobilenet_like, crnn], ids=lambda make: make.__name__)
 def test_network_builds_and_matches_keras(
     make: Callable[[Any], Any],
     keras: Any,
