@@ -26,11 +26,11 @@ def grid(layer: str, **choices: list[Any]) -> Iterator[Make]:
 
 
 LINES = [
-    *grid("DepthwiseConv1D", kernel_size=[1, 4], strides=[1, 2], padding=PADDINGS, depth_multiplier=[2]),
+    *grid("DepthwiseConv1D", kernel_size=[4], strides=[1, 2], padding=PADDINGS, depth_multiplier=[2]),
     *grid("DepthwiseConv1D", kernel_size=[3], dilation_rate=[2], use_bias=[False], activation=["relu"]),
     *grid("SeparableConv1D", filters=[5], kernel_size=[3], strides=[1, 2], padding=PADDINGS),
     *grid("SeparableConv1D", filters=[5], kernel_size=[2], depth_multiplier=[3], activation=["tanh"]),
-    *grid("Conv1DTranspose", filters=[3], kernel_size=[2, 3], strides=[1, 2, 3], padding=PADDINGS),
+    *grid("Conv1DTranspose", filters=[3], kernel_size=[3], strides=[1, 2], padding=PADDINGS),
     *grid("Conv1DTranspose", filters=[3], kernel_size=[3], strides=[2], output_padding=[1]),
     *grid("Conv1DTranspose", filters=[3], kernel_size=[3], dilation_rate=[2], use_bias=[False]),
     *grid("GroupNormalization", groups=[2], axis=[-1]),
@@ -40,7 +40,7 @@ LINES = [
     *grid("GaussianNoise", stddev=[0.5]),
 ]
 VOLUMES = [
-    *grid("Conv3DTranspose", filters=[3], kernel_size=[2, (1, 3, 2)], strides=[1, 2], padding=PADDINGS),
+    *grid("Conv3DTranspose", filters=[3], kernel_size=[(1, 3, 2)], strides=[1, 2], padding=PADDINGS),
     *grid("SpatialDropout3D", rate=[0.5]),
     *grid("GroupNormalization", groups=[1]),
 ]
@@ -52,13 +52,13 @@ NORMALISATIONS = [
 ]
 RESIZES = [
     *grid("Resizing", height=[4, 12], width=[5, 9], interpolation=["nearest", "bilinear", "bicubic"]),
-    *grid("Resizing", height=[4, 12], width=[5, 9], crop_to_aspect_ratio=[True]),
+    *grid("Resizing", height=[4, 12], width=[9], crop_to_aspect_ratio=[True]),
     *grid("Resizing", height=[4, 12], width=[5, 9], pad_to_aspect_ratio=[True], fill_value=[2.5]),
     *grid("CenterCrop", height=[1, 3, 6], width=[4, 8]),
     *grid("CenterCrop", height=[9], width=[4, 10]),
 ]
 CHANNELS_FIRST = [
-    *grid("Conv2D", filters=[6], kernel_size=[(3, 2)], strides=[1, 2], padding=PADDINGS, groups=[1, 2], **FIRST),
+    *grid("Conv2D", filters=[6], kernel_size=[(3, 2)], strides=[2], padding=PADDINGS, groups=[1, 2], **FIRST),
     *grid("Conv2D", filters=[6], kernel_size=[3], activation=["relu"], **FIRST),
     *grid("DepthwiseConv2D", kernel_size=[3], strides=[2], depth_multiplier=[2], **FIRST),
     *grid("SeparableConv2D", filters=[5], kernel_size=[3], padding=["same"], **FIRST),

@@ -21,11 +21,11 @@ CELLS = [("SimpleRNN", {}), ("LSTM", {}), ("GRU", {}), ("GRU", {"reset_after": F
 def test_cells(cell: str, options: dict[str, Any], both: Both) -> None:
     """Directions, sequences, states, biases and activations, each layer an output of one model."""
     flags = [
-        {"return_sequences": sequences, "go_backwards": backwards, "use_bias": bias}
-        for sequences, backwards, bias in product((False, True), repeat=3)
+        {"return_sequences": sequences, "go_backwards": backwards, "use_bias": sequences}
+        for sequences, backwards in product((False, True), repeat=2)
     ]
     gate = {} if cell == "SimpleRNN" else {"recurrent_activation": "hard_sigmoid"}
-    flags += [{"activation": name, **gate} for name in ("relu", "linear", "elu", "softsign")]
+    flags += [{"activation": name, **gate} for name in ("relu", "linear")]
     flags += [{"return_state": True}, {"return_state": True, "return_sequences": True, "go_backwards": True}]
 
     def build(k: Any) -> Any:
