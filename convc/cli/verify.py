@@ -46,7 +46,7 @@ def execute(arguments: argparse.Namespace) -> int:
     executable = load_artifact(arguments.artifact, arguments)
     with progress.steps() as show:
         show("loading the model in onnxruntime")
-        model = load_source(arguments.model, [name for name, *_ in executable.outputs]).model
+        model = load_source(arguments.model).model
         reports = list(
             verify_variants(
                 executable,
@@ -76,6 +76,7 @@ def _first_wrong(
 ) -> Finding | None:
     import onnx
 
+    from convc.frontends.onnx.cutting import cut
     from convc.frontends.onnx.reshaping import reshaped
     from convc.pipeline import Build
     from convc.targets.target import parse_target
@@ -88,7 +89,8 @@ def _first_wrong(
     with Scratch() as folder:
         make = partial(Build, target, precision=precision, threads=manifest["threads"])
         build = _builder(folder, make, shapes, arguments)
-        proto = reshaped(onnx.load(model) if isinstance(model, Path) else model, shapes, None)
+        proto = onnx.load(model) if isinstance(model, Path) else model
+        proto = reshaped(cut(proto, [name for name, *_ in executable.outputs], None), shapes, None)
         return bisect(proto, build, signature, seed=arguments.seed, precision=PRECISIONS[precision], on_step=show)
 
 

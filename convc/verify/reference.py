@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from convc.frontends.onnx.cutting import select_outputs
+from convc.frontends.onnx.cutting import cut
+from convc.frontends.onnx.loading import load
 from convc.frontends.onnx.precision import DOUBLE, HALVES, half_outputs, halves, in_single_precision
+from convc.frontends.onnx.problem import ImportProblem
 from convc.frontends.onnx.reshaping import reshaped
 from convc.verify.rounding import nearby_model
 
@@ -20,11 +22,13 @@ class ReferenceFailure(Exception):
 
 class Reference:
     """A model in onnxruntime. `shapes` are those of inputs, which may differ from what the model declares; `outputs`
-    names intermediate values to return in place of the model's outputs; `optimise` turns its graph optimisations on,
-    for timings; `threads` 0 means one a core.
+    names values to compute in place of the model's outputs: what only others need is left out; `optimise` turns its
+    graph optimisations on, for timings; `threads` 0 means one a core.
 
     What the model has in half precision is computed in single precision, as convc does; for timings as it is. So is a
-    model in double precision of whose operators onnxruntime has none for doubles, as it has no such Conv."""
+    model in double precision of whose operators onnxruntime has none for doubles, as it has no such Conv.
+
+    Raises ReferenceFailure; and ImportProblem for what is no model, has no such outputs or takes no such shapes."""
 
     def __init__(
         self,
@@ -44,14 +48,14 @@ class Reference:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
-        self._model, self._shapes, self._threads = model, shapes, threads
+        self._model, self._shapes, self._outputs, self._threads = model, shapes, outputs, threads
         self._rounded: dict[str, np.dtype] = {}
         """The types of outputs that onnxruntime computes in single precision instead."""
         try:
             proto, folder = _opened(model)
             if folder is not None:
                 options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-            selected = select_outputs(reshaped(proto, shapes or {}, folder), outputs)
+            selected = reshaped(cut(proto, outputs, folder), shapes or {}, folder)
             changed = selected if optimise else in_single_precision(selected, folder, border=False)
             if changed is not selected:
                 self._rounded = half_outputs(selected)
@@ -68,6 +72,8 @@ class Reference:
                 self._session = ort.InferenceSession(
                     single.SerializeToString(), options, providers=["CPUExecutionProvider"]
                 )
+        except ImportProblem:
+            raise
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ReferenceFailure(f"onnxruntime cannot load the model: {_first_line(error)}") from error
         self.output_names = [output.name for output in self._session.get_outputs()]
@@ -76,7 +82,8 @@ class Reference:
         """The same, its weights rounded another way: to the next float, or by a `unit` of themselves. Raises
         ReferenceFailure."""
         model, folder = _opened(self._model)
-        return Reference(nearby_model(model, folder, seed, unit), shapes=self._shapes, threads=self._threads)
+        moved = nearby_model(cut(model, self._outputs, folder), folder, seed, unit)
+        return Reference(moved, shapes=self._shapes, threads=self._threads)
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name. Raises ReferenceFailure."""
@@ -98,7 +105,7 @@ def _opened(model: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, Path 
     """The model, and the folder where its external data lies."""
     if isinstance(model, onnx.ModelProto):
         return model, None
-    return onnx.load(model, load_external_data=False), Path(model).parent
+    return load(Path(model)), Path(model).parent
 
 
 def _first_line(error: Exception) -> str:

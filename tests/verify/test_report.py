@@ -1,12 +1,14 @@
 """The verdict over several seeded inputs."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from convc.frontends.onnx import ImportProblem
 from convc.verify import Precision, Reference, ReferenceFailure, random_inputs, verify
 
 SIGNATURE = [("x", (2, 3), np.dtype("float32")), ("i", (4,), np.dtype("int64"))]
@@ -116,6 +118,34 @@ def test_the_reference_runs_a_model_and_any_value_in_it() -> None:
     x = np.ones((2, 3), np.float32)
     np.testing.assert_allclose(Reference(model())({"x": x})["y"], np.exp(-x), rtol=1e-6)
     assert set(Reference(model(), outputs=["t", "y"])({"x": x})) == {"t", "y"}
+
+
+def test_the_reference_leaves_out_what_its_outputs_do_not_need() -> None:
+    """Also what onnxruntime could not load, and what no shape would fit."""
+    whole = model()
+    whole.graph.node.append(helper.make_node("Unheard", ["t", "other"], ["z"]))
+    whole.graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [7]))
+    whole.graph.output.append(onnx.ValueInfoProto(name="z"))
+    x = np.ones((4, 3), np.float32)
+    reference = Reference(whole, outputs=["t"], shapes={"x": (4, 3)})
+    np.testing.assert_array_equal(reference({"x": x})["t"], -x)
+    np.testing.assert_allclose(reference.nearby(0)({"x": x})["t"], -x)
+
+
+def test_the_reference_reads_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx.save(model(), tmp_path / "m.onnx")
+    read: list[Path] = []
+    monkeypatch.setattr("convc.verify.reference.load", lambda path: read.append(path) or onnx.load(path))
+    assert set(Reference(tmp_path / "m.onnx", outputs=["y"]).output_names) == {"y"}
+    assert read == [tmp_path / "m.onnx"]
+
+
+@pytest.mark.parametrize(("outputs", "said"), [([], "is a folder"), (["z"], "none computes 'z'")])
+def test_what_is_no_model_or_has_no_such_output_is_said_as_the_importer_does(
+    outputs: list[str], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ImportProblem, match=said):
+        Reference(model() if outputs else tmp_path, outputs=outputs)
 
 
 def test_what_onnxruntime_refuses_is_one_line() -> None:
