@@ -64,7 +64,7 @@ def take_turns(timers: Mapping[str, Callable[[], float]], seconds: float = 5.0) 
         begin = time.perf_counter()
         timer()
         once += time.perf_counter() - begin
-    rounds = min(max(int(seconds / once), MIN_ROUNDS), MAX_ROUNDS)
+    rounds = int(min(max(seconds / once, MIN_ROUNDS), MAX_ROUNDS))
     times: dict[str, list[float]] = {name: [] for name in timers}
     for _ in range(rounds):
         for name, timer in timers.items():

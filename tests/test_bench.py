@@ -45,6 +45,11 @@ def test_timers_tell_their_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert timings["a"].ratio_to(timings["b"]) == 0.5
 
 
+def test_time_without_end_is_for_so_many_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "WARM_UP_SECONDS", 0.0)
+    assert bench.take_turns({"a": lambda: 1.0}, 1e308)["a"].runs == bench.MAX_ROUNDS
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin processes")
 def test_pinned_keeps_to_its_cores_and_lets_go() -> None:
     before = os.sched_getaffinity(0)

@@ -9,7 +9,10 @@ from itertools import zip_longest
 from math import inf
 from pathlib import Path
 
-_SIZES = r"[1-9]\d*(x[1-9]\d*)*"
+_SIZE = "[1-9][0-9]{0,17}"  # what is longer fits no 64 bits
+_SIZES = f"{_SIZE}(x{_SIZE})*"
+_BUILDING: dict[str, object] = {"target": "cpu", "shape": [], "outputs": [], "precision": "fp32", "level": 3}
+"""What decides the code that is built, by name, where nothing is said of it."""
 
 
 class UsageError(Exception):
@@ -56,7 +59,10 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--target", default="cpu", metavar="T", help="what to build for (default cpu: this machine); see convc targets"
+        "--target",
+        default=_BUILDING["target"],
+        metavar="T",
+        help="what to build for (default cpu: this machine); see convc targets",
     )
 
 
@@ -71,7 +77,7 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
         dest="level",
         type=int,
         choices=range(4),
-        default=3,
+        default=_BUILDING["level"],
         help="0 import only, 1 simplify and fold, 2 fuse, 3 layouts and templates (default 3)",
     )
 
@@ -80,7 +86,7 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=("fp32", "tf32", "fp16", "bf16"),
-        default="fp32",
+        default=_BUILDING["precision"],
         help="on a GPU: tf32 rounds the factors of products; fp16 and bf16 also what lies in memory between kernels; "
         "sums are float32 always (default fp32: nothing is rounded)",
     )
@@ -167,6 +173,22 @@ def _several(text: str) -> list[tuple[int, ...]]:
     if len(last) > 1 and all(len(part) == 1 for part in batches):
         return [(*part, *last[1:]) for part in batches] + [last]
     return parts
+
+
+def one_shape(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """`--shape` options of a verb that looks at one variant. Raises UsageError."""
+    found = shapes(texts)
+    if len(found) > 1:
+        raise UsageError(f"--shape: expected one shape of an input, got {len(found)}: only convc build makes variants")
+    return found[0]
+
+
+def refuse_build_options(arguments: argparse.Namespace) -> None:
+    """Raises UsageError where something is said of how to build what is built already."""
+    for name, default in _BUILDING.items():
+        if getattr(arguments, name, default) != default:
+            option = "-O" if name == "level" else f"--{name}"
+            raise UsageError(f"{option} is for models: {arguments.path} is an artifact, which is built already")
 
 
 def is_artifact(path: Path) -> bool:

@@ -15,8 +15,9 @@ from convc.cli.arguments import (
     add_threads,
     is_artifact,
     names,
+    one_shape,
+    refuse_build_options,
     seconds,
-    shapes,
 )
 from convc.cli.show import Progress, print_json, print_table
 from convc.scratch import Scratch
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import onnx
 
     from convc.bench import Timing
-    from convc.frontends.source import Source
     from convc.roofline import Roofline
     from convc.runtime import Executable
     from convc.runtime.executable import StepTime
@@ -58,28 +58,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     from convc.bench import interleave, pinned
-    from convc.frontends.source import load_source
     from convc.roofline import measure as measure_roofline
-    from convc.runtime import load
     from convc.runtime.inputs import random_inputs
 
-    threads = _threads(arguments)
-    progress = Progress(quiet=arguments.json)
-    engines = names(arguments.against)
-    path = arguments.model or (None if is_artifact(arguments.path) else arguments.path)
-    _check(engines, path)
-    source = load_source(path, _outputs(arguments)) if path else None
-    with _artifact(arguments, source, progress) as folder, progress.steps() as show:
-        show("loading")
-        executable = load(folder, threads=threads)
+    threads, engines = arguments.threads or 1, names(arguments.against)
+    _check(arguments, threads, engines)
+    with Progress(quiet=arguments.json).steps() as show:
+        executable, model = _network(arguments, threads, show)
         inputs = random_inputs(executable.inputs, 0)
-        with pinned(threads) as cores:
-            if threads > len(cores) > 0:
-                raise UsageError(f"--threads {threads}: this process may use {len(cores)} cores")
+        with pinned(threads):
             calls: dict[str, Callable[[], object]] = {"convc": lambda: executable.run(inputs)}
             for engine in engines:
-                assert source is not None
-                calls[engine] = _engine(engine, source.model, threads, inputs)
+                assert model is not None, "_check asks for it"
+                calls[engine] = _engine(engine, model, threads, inputs)
             show(f"measuring for {arguments.seconds:g} s")
             timings = interleave(calls, arguments.seconds)
             roof: Roofline | None = None
@@ -97,43 +88,45 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _threads(arguments: argparse.Namespace) -> int:
-    return arguments.threads or 1
+def _check(arguments: argparse.Namespace, threads: int, engines: Sequence[str]) -> None:
+    """Raises UsageError for what cannot be timed, before anything takes time."""
+    from convc.runtime.cpu import usable_cores
 
-
-def _outputs(arguments: argparse.Namespace) -> list[str]:
-    """What the artifact to time computes of its model; of one to be built, what `--outputs` says."""
-    from convc.artifact.manifest import read_manifest
-
-    if not is_artifact(arguments.path):
-        return names(arguments.outputs)
-    return [output["name"] for output in read_manifest(arguments.path)["variants"][0]["outputs"]]
-
-
-def _check(engines: list[str], model: Path | None) -> None:
     if unknown := [engine for engine in engines if engine not in ENGINES]:
         raise UsageError(f"--against: unknown engine '{unknown[0]}'; known: {', '.join(ENGINES)}")
-    if engines and model is None:
-        raise UsageError("--against: other engines need the model that the artifact was built from: add --model MODEL")
-
-
-@contextmanager
-def _artifact(arguments: argparse.Namespace, source: Source | None, progress: Progress) -> Iterator[Path]:
-    """The artifact to time, built in a temporary folder if a model is given."""
+    if threads > (cores := usable_cores()):
+        raise UsageError(f"--threads {threads}: this process may use {cores} core{'s' * (cores > 1)}")
     if is_artifact(arguments.path):
-        yield arguments.path
-        return
-    assert source is not None
+        refuse_build_options(arguments)
+        if engines and arguments.model is None:
+            raise UsageError("--against: other engines need the model that it was built from: add --model MODEL")
+    elif arguments.model is not None:
+        raise UsageError(f"--model is for artifacts: {arguments.path} is none")
+
+
+def _network(
+    arguments: argparse.Namespace, threads: int, show: Callable[[str], None]
+) -> tuple[Executable, Path | onnx.ModelProto | None]:
+    """The network to time, built first if a model is given, and the model for other engines, if there is one."""
+    from convc.frontends.source import load_source
+    from convc.runtime import load
+
+    if is_artifact(arguments.path):
+        show("loading")
+        executable = load(arguments.path, threads)
+        computed = [name for name, *_ in executable.outputs]
+        return executable, load_source(arguments.model, computed).model if arguments.model else None
     from convc.pipeline import Build
     from convc.targets.target import parse_target
 
-    with Scratch() as folder:
+    target, shapes = parse_target(arguments.target), one_shape(arguments.shape)
+    source = load_source(arguments.path, names(arguments.outputs))
+    with Scratch() as folder:  # a network that is loaded needs its files no more
         path = folder / "model.convc"
-        with progress.steps() as show:
-            target, sets = parse_target(arguments.target), shapes(arguments.shape)
-            build = Build(target, arguments.level, arguments.precision, _threads(arguments), on_phase=show)
-            build.run(source.model, path, source.shapes(sets))
-        yield path
+        build = Build(target, arguments.level, arguments.precision, threads, on_phase=show)
+        build.run(source.model, path, source.shapes([shapes]))
+        show("loading")
+        return load(path, threads), source.model
 
 
 def _engine(

@@ -77,6 +77,8 @@ def execute(arguments: argparse.Namespace) -> int:
     output = arguments.output or Path(f"{arguments.model.stem}.convc")
     progress = Progress(arguments.verbose, quiet=arguments.json)
     target = parse_target(arguments.target)
+    if arguments.emulate and target.kind != "cuda":
+        raise UsageError(f"--emulate is for GPUs, the target is {target.name}")
     wanted = shapes(arguments.shape)
     source = load_source(arguments.model, names(arguments.outputs))
     sets = source.shapes(wanted)

@@ -9,7 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from convc.cli.arguments import UsageError, add_json, add_outputs, add_shape, is_artifact, names, shapes
+from convc.cli.arguments import (
+    UsageError,
+    add_json,
+    add_outputs,
+    add_shape,
+    is_artifact,
+    names,
+    one_shape,
+    refuse_build_options,
+)
 from convc.cli.show import megabytes, print_json, print_table
 
 HELP = "tabulate a model's layers, or an artifact's kernels"
@@ -25,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    if arguments.graph:
-        _draw(arguments)
-    found = _artifact(arguments.path) if is_artifact(arguments.path) else _model(arguments)
+    found = _artifact(arguments) if is_artifact(arguments.path) else _model(arguments)
     if arguments.json:
         print_json(found)
     elif "layers" in found:
@@ -37,23 +44,20 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _draw(arguments: argparse.Namespace) -> None:
-    from convc.cli.drawing import check_drawing, draw
-    from convc.frontends.source import load_source
-
-    if is_artifact(arguments.path):
-        raise UsageError("--graph: an artifact has no graph any more: give the model that it was built from")
-    check_drawing(arguments.graph)
-    source = load_source(arguments.path, names(arguments.outputs))
-    draw(arguments.graph, source.model, source.shapes(shapes(arguments.shape))[0])
-
-
 def _model(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What is in a model, which is drawn, too, if `--graph` says so."""
+    from convc.cli.drawing import check_drawing, draw
     from convc.frontends.onnx.summary import summarise
     from convc.frontends.source import load_source
 
+    if arguments.graph:
+        check_drawing(arguments.graph)
+    given = one_shape(arguments.shape)
     source = load_source(arguments.path, names(arguments.outputs))
-    found = summarise(source.model, source.shapes(shapes(arguments.shape))[0])
+    (shapes,) = source.shapes([given])
+    if arguments.graph:
+        draw(arguments.graph, source.model, shapes)
+    found = summarise(source.model, shapes)
     return {
         "model": str(arguments.path),
         "inputs": [_tensor(*entry) for entry in found.inputs],
@@ -118,11 +122,13 @@ def _print_signature(found: dict[str, Any]) -> None:
             print(f"{what[:-1]:<10}  {tensor['name']}: {_dims(tensor['shape'])} {tensor['dtype']}")
 
 
-def _artifact(path: Path) -> dict[str, Any]:
+def _artifact(arguments: argparse.Namespace) -> dict[str, Any]:
     from convc.artifact.manifest import read_manifest
 
-    manifest = read_manifest(path)
-    return {"artifact": str(path), **manifest}
+    if arguments.graph:
+        raise UsageError("--graph: an artifact has no graph any more: give the model that it was built from")
+    refuse_build_options(arguments)
+    return {"artifact": str(arguments.path), **read_manifest(arguments.path)}
 
 
 def _choice(kernel: Mapping[str, Any]) -> str:

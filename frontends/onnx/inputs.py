@@ -73,14 +73,14 @@ def _declare(value: onnx.ValueInfoProto) -> _Declared:
 def _fix(value: _Declared, given: Sequence[int]) -> tuple[int, ...]:
     """The shape that is given, if the declared one allows it."""
     shape = tuple(int(size) for size in given)
+    if prod(shape) > MAX_ELEMENTS:
+        raise ImportProblem(f"expected at most {MAX_ELEMENTS} elements, input '{value.name}' has {_text(shape)}")
     fits = value.dims is None or (
         len(shape) == len(value.dims)
         and all(not isinstance(dim, int) or dim == size for dim, size in zip(value.dims, shape))
     )
     if not fits or any(size < (0 if axis in value.empty else 1) for axis, size in enumerate(shape)):
         raise ImportProblem(f"input '{value.name}' has the shape {value}, got {_text(shape)}")
-    if prod(shape) > MAX_ELEMENTS:
-        raise ImportProblem(f"expected at most {MAX_ELEMENTS} elements, input '{value.name}' has {_text(shape)}")
     return shape
 
 

@@ -16,6 +16,7 @@ from math import prod
 import numpy as np
 import onnx
 
+from convc.frontends.onnx.inputs import MAX_ELEMENTS
 from convc.frontends.onnx.registry import static_shape
 from convc.frontends.onnx.scope import Known, Refused, Scope
 
@@ -26,12 +27,13 @@ POSITIONS: Mapping[str, int] = {"Reshape": 1, "Resize": 3}
 
 
 def contradicted(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> dict[str, Shape]:
-    """The inputs that are declared with other sizes than those given for them, with the shape declared."""
+    """The inputs that are declared with other sizes than those given for them, which they could have, with the shape
+    declared."""
     found = {}
     for value in model.graph.input:
         declared = [max(dim.dim_value, 0) for dim in value.type.tensor_type.shape.dim]  # old exporters write -1
         given = shapes.get(value.name, ())
-        if len(declared) == len(given) and min(given, default=1) > 0:
+        if len(declared) == len(given) and min(given, default=1) > 0 and prod(given) <= MAX_ELEMENTS:
             shape = tuple(size or want for size, want in zip(declared, given))
             if shape != tuple(given):
                 found[value.name] = shape

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from convc.cli.main import parser
+from convc.cli.arguments import UsageError, shapes
+from convc.cli.main import main, parser
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,31 @@ def test_numbers(arguments, expected, capsys):
         parser().parse_args(arguments.split())
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith(f"convc: error: {expected} (see ")
+
+
+@pytest.mark.parametrize("size", ["9" * 20, "9" * 5000, "٣"])
+def test_sizes_that_no_tensor_has(size):
+    with pytest.raises(UsageError, match="--shape: expected NAME=1x3x224x224"):
+        shapes([f"x=1x{size}"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("inspect . --shape x=1x3", "--shape is for models: . is an artifact, which is built already"),
+        ("inspect . --outputs y", "--outputs is for models"),
+        ("inspect net.onnx --shape x=1,2x3", "--shape: expected one shape of an input, got 2"),
+        ("bench . -O 1", "-O is for models: . is an artifact"),
+        ("bench . --target cuda", "--target is for models"),
+        ("bench net.onnx --shape x=1,2x3", "--shape: expected one shape of an input, got 2"),
+        ("bench net.onnx --model other.onnx", "--model is for artifacts: net.onnx is none"),
+        ("build net.onnx --emulate", "--emulate is for GPUs, the target is cpu"),
+        ("bench net.onnx --threads 9999", "--threads 9999: this process may use "),
+    ],
+)
+def test_options_that_would_be_in_vain_are_refused(arguments, message, capsys):
+    assert main(arguments.split()) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_numbers_that_mean_something():

@@ -87,6 +87,8 @@ def test_a_scalar_input(model_of):
 def test_an_input_that_is_too_large(refusal, model_of):
     model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": (1 << 20, 1 << 20)}, ["y"])
     assert refusal(model) == "expected at most 2147483648 elements, input 'x' has 1048576x1048576"
+    message = f"expected at most 2147483648 elements, input 'x' has 1x{10**20}"
+    assert refusal(model, shapes={"x": (1, 10**20)}) == message
 
 
 def test_inputs_that_are_no_tensors_of_a_type_that_the_ir_holds(refusal, model_of):
