@@ -50,6 +50,10 @@ def read_image(path: Path, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
         raise UsageError(f"{path} is neither a .npy file nor an image") from None
     except Image.DecompressionBombError as error:
         raise UsageError(f"{path}: {error}") from None
+    except (OSError, SyntaxError, ValueError) as error:  # the last two are said of damaged files by some of its readers
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UsageError(f"{path} cannot be read as an image: {error}") from None
     pixels = pixels.reshape(height, width, channels)
     array = pixels.transpose(2, 0, 1) if first else pixels
     array = array.astype(dtype) / dtype.type(255) if dtype.kind == "f" else array

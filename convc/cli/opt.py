@@ -40,6 +40,9 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError("expected a FILE.mlir to run the passes on")
     if arguments.save_weights and not arguments.save_weights.absolute().parent.is_dir():
         raise UsageError(f"--save-weights: {arguments.save_weights.parent} is no folder")
+    for option, path in (("--weights", arguments.weights), ("--save-weights", arguments.save_weights)):
+        if path and path.is_dir():
+            raise UsageError(f"{option}: expected a file, {path} is a folder")
     module, context = _read(arguments.file, arguments.weights)
     passes = _pipeline(arguments.passes)
     _apply(passes, module, context)

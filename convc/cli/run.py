@@ -11,7 +11,7 @@ from convc.cli.loading import add_emulate, load_artifact
 from convc.cli.show import print_json, sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 HELP = "run an artifact on arrays, images or random numbers"
 EXAMPLE = "convc run model.convc --input image=cat.jpg --output results"
 
+_STEM_BYTES = 200
+"""Of a file's name, which may have 255 with all that is added to it."""
 _PREVIEW = 8
 _CLASSES = 5
 
@@ -64,11 +66,7 @@ def _inputs(executable: Executable, arguments: argparse.Namespace) -> dict[str, 
     signature = {name: (shape, dtype) for name, shape, dtype in executable.inputs}
     feed = {}
     for text in arguments.input:
-        name, equals, file = text.partition("=")
-        if not equals or not file:
-            raise UsageError(f"--input: expected NAME=FILE, got '{text}'")
-        if name not in signature:
-            raise UsageError(f"--input: no input '{name}'; the inputs are {', '.join(signature) or 'none'}")
+        name, file = _named(text, signature)
         if name in feed:
             raise UsageError(f"--input: '{name}' is given twice")
         feed[name] = read_input(Path(file), *signature[name])
@@ -82,6 +80,18 @@ def _inputs(executable: Executable, arguments: argparse.Namespace) -> dict[str, 
     return feed
 
 
+def _named(text: str, names: Iterable[str]) -> tuple[str, str]:
+    """The name and the file of NAME=FILE: the longest name that fits, since either may hold a `=`."""
+    name, equals, file = text.partition("=")
+    if not equals or not file:
+        raise UsageError(f"--input: expected NAME=FILE, got '{text}'")
+    known = [each for each in names if text.startswith(f"{each}=") and len(text) > len(each) + 1]
+    if not known:
+        raise UsageError(f"--input: no input '{name}'; the inputs are {', '.join(names) or 'none'}")
+    name = max(known, key=len)
+    return name, text[len(name) + 1 :]
+
+
 def _write(outputs: Mapping[str, np.ndarray], folder: Path) -> dict[str, str]:
     """Write each output by way of a temporary file; the paths by name."""
     import re
@@ -92,6 +102,7 @@ def _write(outputs: Mapping[str, np.ndarray], folder: Path) -> dict[str, str]:
     paths: dict[str, str] = {}
     for name, array in outputs.items():
         stem = re.sub(r"[^\w.-]+", "_", name).strip(".") or "output"  # a name must not lead out of the folder
+        stem = stem.encode()[:_STEM_BYTES].decode(errors="ignore")
         path = folder / f"{stem}.npy"
         number = 1
         while str(path) in paths.values():
@@ -110,8 +121,16 @@ def _write(outputs: Mapping[str, np.ndarray], folder: Path) -> dict[str, str]:
 def _summary(name: str, array: np.ndarray, path: str | None) -> dict[str, Any]:
     found: dict[str, Any] = {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
     if array.size and array.dtype.kind in "fiu":
-        found |= {"min": array.min().item(), "max": array.max().item(), "mean": array.mean(dtype=float).item()}
+        found |= {"min": array.min().item(), "max": array.max().item(), "mean": _mean(array)}
     return found | {"file": path}
+
+
+def _mean(array: np.ndarray) -> float:
+    """NaN where infinities of both signs are among the elements, without a warning."""
+    import numpy as np
+
+    with np.errstate(invalid="ignore"):
+        return float(array.mean(dtype=float))
 
 
 def _preview(array: np.ndarray) -> list[str]:
@@ -121,7 +140,7 @@ def _preview(array: np.ndarray) -> list[str]:
     flat = array.reshape(-1)
     lines = ["[" + ", ".join(f"{value:.6g}" for value in flat[:_PREVIEW]) + (", ...]" if flat.size > _PREVIEW else "]")]
     if flat.size > 1 and array.dtype.kind in "fiu":
-        lines.append(f"min {flat.min():.6g}, max {flat.max():.6g}, mean {flat.mean(dtype=float):.6g}")
+        lines.append(f"min {flat.min():.6g}, max {flat.max():.6g}, mean {_mean(flat):.6g}")
     if array.dtype.kind == "f" and array.ndim == 2 and array.shape[0] == 1 and array.shape[1] > _CLASSES:
         best = np.argsort(-array[0], kind="stable")[:_CLASSES]
         lines.append("largest at " + ", ".join(f"{index} ({array[0, index]:.4g})" for index in best))

@@ -55,12 +55,18 @@ class WeightStore(Mapping[str, np.ndarray]):
         return sum(array.nbytes for array in self._arrays.values())
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file, by way of a temporary one."""
+        """Write a safetensors file, by way of a temporary one. Raises OSError."""
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         temporary = path.with_name(path.name + ".tmp")
-        save_file({name: np.ascontiguousarray(array) for name, array in self.items()}, temporary)
-        os.replace(temporary, path)
+        try:
+            save_file({name: np.ascontiguousarray(array) for name, array in self.items()}, temporary)
+            os.replace(temporary, path)
+        except SafetensorError as error:
+            raise OSError(f"cannot write {path}: {error}") from None
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @staticmethod
     def load(path: Path) -> WeightStore:

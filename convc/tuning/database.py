@@ -80,6 +80,8 @@ class Database:
 
     def __init__(self, path: Path, mode: str) -> None:
         self.path = path
+        if path.is_dir():
+            raise TuningError(f"expected the file of a tuning database, {path} is a folder")
         with self._explained():
             uri = f"{path.absolute().as_uri()}?mode={mode}"
             self._connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)

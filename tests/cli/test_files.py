@@ -61,6 +61,16 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
         read_input(tmp_path / "x.npy", (1, 3, 8, 8), F32)
 
 
+@pytest.mark.parametrize("damage", ["truncated", "of another length"])
+def test_a_damaged_image_is_named(damage: str, red: Path) -> None:
+    data = red.read_bytes()
+    red.write_bytes(data[: len(data) // 2] if damage == "truncated" else data[:36] + b"XXXX" + data[40:])
+    with pytest.raises(UsageError, match=f"{red.name} (cannot be read as|is neither a .npy file nor) an image"):
+        read_input(red, (1, 3, 8, 8), F32)
+    with pytest.raises(FileNotFoundError):
+        read_input(red.with_name("none.png"), (1, 3, 8, 8), F32)
+
+
 def test_pickles_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(UsageError, match=r"not a \.npy file of numbers"):

@@ -64,6 +64,11 @@ def test_a_module_without_main(fails, tmp_path):
             ["FOLDER/module.mlir", "-p", "fuse", "--save-weights", "FOLDER/none/w.safetensors"],
             "--save-weights: FOLDER/none is no folder",
         ),
+        (
+            ["FOLDER/module.mlir", "-p", "fuse", "--save-weights", "FOLDER"],
+            "--save-weights: expected a file, FOLDER is a folder",
+        ),
+        (["FOLDER/module.mlir", "-p", "fuse", "--weights", "FOLDER"], "--weights: expected a file, FOLDER is a folder"),
     ],
 )
 def test_files(arguments, expected, tmp_path, capsys):

@@ -42,3 +42,17 @@ def test_a_file_round_trips_every_dtype(tmp_path):
         assert loaded[name].dtype == array.dtype
         np.testing.assert_array_equal(loaded[name], array)
     assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+def test_what_cannot_be_written_is_an_os_error(tmp_path, monkeypatch):
+    """As a full disk is; and nothing is left of it."""
+    import safetensors.numpy
+
+    def full(arrays, path):
+        path.write_text("half")
+        raise safetensors.SafetensorError("No space left on device")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(OSError, match=r"cannot write .*w\.safetensors: No space left"):
+        WeightStore().save(tmp_path / "w.safetensors")
+    assert not list(tmp_path.iterdir())
