@@ -16,17 +16,19 @@ from functools import cache
 from pathlib import Path
 
 _PREFIX = "convc-scratch-"
-_NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")  # as mkdtemp makes them: no folder of a user's is called so
+_NAME = re.compile(rf"\.?{_PREFIX}[a-z0-9_]{{8}}")  # as mkdtemp makes them: no folder of a user's is called so
 _ATTEMPTS = 3  # a process that is ending may have written one more file meanwhile
 
 
 class Scratch:
-    """A folder for temporary files at `path`. It goes at the end of a `with` block, or with this object."""
+    """A folder for temporary files at `path`: where the system has such, or, out of sight, in a `parent` where what is
+    made is to stay. It goes at the end of a `with` block, or with this object. Raises OSError."""
 
-    def __init__(self) -> None:
-        _remove_stale(tempfile.gettempdir())
+    def __init__(self, parent: Path | None = None) -> None:
+        prefix, place = (f".{_PREFIX}", str(parent.absolute())) if parent else (_PREFIX, tempfile.gettempdir())
+        _remove_stale(place)
         while True:
-            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
             if (lock := _lock(self.path, wait=True)) is not None:
                 break  # or else another process found it not locked yet, and removed it
         self._remove = weakref.finalize(self, _remove, self.path, lock, os.getpid())
@@ -68,7 +70,8 @@ def _remove(path: Path, lock: int, owner: int) -> None:
 @cache
 def _remove_stale(parent: str) -> None:
     """Remove what processes that were killed have left, once in a process."""
-    with os.scandir(parent) as entries:
+    found = []
+    with suppress(OSError), os.scandir(parent) as entries:  # it may be one that nobody may list
         found = [entry for entry in entries if _NAME.fullmatch(entry.name)]
     for entry in found:
         with suppress(OSError):  # it is gone meanwhile

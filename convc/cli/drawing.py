@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convc.cli.arguments import UsageError
+from convc.scratch import Scratch
 
 if TYPE_CHECKING:
     import onnx
@@ -47,8 +47,8 @@ def draw(path: Path, model: str | Path | onnx.ModelProto, shapes: Mapping[str, S
     graph.edge_attr.update(fontname="sans-serif", fontsize="8", color="gray40")
     for name, title, module in (("before", "as imported", before), ("after", "kernels after all passes", after)):
         _cluster(graph.add_subgraph(name=f"cluster_{name}", label=title, color="gray80"), name, module)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        drawn = Path(folder) / path.name
+    with Scratch(path.parent) as folder:
+        drawn = folder / path.name
         graph.draw(drawn, prog="dot")
         drawn.rename(path)
 
