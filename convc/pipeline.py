@@ -77,6 +77,8 @@ def target_in(target: AnyTarget, precision: str) -> AnyTarget:
     """The target that computes in a precision. Raises TargetError where there is none such."""
     from convc.targets.target import CpuTarget, TargetError
 
+    if precision not in _PRECISIONS:
+        raise TargetError(f"precision: expected one of {', '.join(_PRECISIONS)}, got {precision!r}")
     if precision == "fp32":
         return target
     if isinstance(target, CpuTarget):
@@ -84,6 +86,7 @@ def target_in(target: AnyTarget, precision: str) -> AnyTarget:
     return target.with_tf32() if precision == "tf32" else target
 
 
+_PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 _STORAGE = {"fp16": "float16", "bf16": "bfloat16"}
 """What lies in memory between kernels in a precision other than float32."""
 
@@ -112,6 +115,10 @@ class Build:
     _dumped: int = 0
 
     def __post_init__(self) -> None:
+        if self.level not in range(4):
+            raise ValueError(f"level: expected 0 to 3, got {self.level!r}")
+        if self.threads is not None and not (isinstance(self.threads, int) and self.threads >= 1):
+            raise ValueError(f"threads: expected a whole number of at least 1, got {self.threads!r}")
         self.target = target_in(self.target, self.precision)
 
     def run(

@@ -61,7 +61,10 @@ def usable(value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np
         except (BufferError, RuntimeError, TypeError) as error:
             raise InputError(f"input '{name}' cannot be read from the CPU's memory: {error}") from None
     else:
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError as error:  # lists of different lengths
+            raise InputError(f"input '{name}' is no array: {error}") from None
     if array.dtype.newbyteorder("=") != dtype:
         raise InputError(f"input '{name}': expected {dtype}, got {array.dtype}")
     if array.shape != shape:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from convc.runtime.arrays import InputError, address, aligned_empty, arena, dtyp
 from convc.runtime.weights import read_weights
 
 ABI = 1
+_MOST_THREADS = 1 << 16
+"""More than the library starts, few enough for 32 bits."""
 _LOADS = count(1)
 
 
@@ -55,6 +58,7 @@ class CpuEngine:
         self._arena = arena(max(variant["arena_bytes"] for variant in variants))
         self._memory = address(self._weights), address(self._arena)
         self._lock = threading.Lock()
+        _engines.add(self)
 
     def order(self, stream: Any) -> None:
         """A CPU has no streams. Raises InputError for one."""
@@ -80,12 +84,25 @@ class CpuEngine:
     def _run(self, number: int, inputs: Sequence[np.ndarray], threads: int, ends: Any) -> list[np.ndarray]:
         program = self._programs[number]
         results = [aligned_empty(shape, dtype) for shape, dtype in program.outputs]
-        call = Call(_pointers(inputs), _pointers(results), *self._memory, ends, threads)
+        call = Call(_pointers(inputs), _pointers(results), *self._memory, ends, min(threads, _MOST_THREADS))
         with self._lock:
             status = program.run(ctypes.byref(call))
         if status:
             raise MemoryError(f"the kernel of '{program.steps[status - 1]}' got no scratch memory")
         return results
+
+
+_engines: WeakSet[CpuEngine] = WeakSet()
+
+
+def _unlock() -> None:
+    """In a forked child, where no thread is left that would: the lock may have been closed in its parent."""
+    for engine in _engines:
+        engine._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
 
 
 def usable_cores() -> int:

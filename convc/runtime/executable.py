@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from convc.artifact.manifest import check_files, read_manifest
+from convc.artifact.manifest import MANIFEST, ArtifactError, check_files, read_manifest
 from convc.runtime import cpu
 from convc.runtime.arrays import InputError, dtype_named, text
 from convc.runtime.cpu import CpuEngine, usable_cores
@@ -59,7 +59,8 @@ class Executable:
     several networks do not.
 
     `x` in `exe(x)` is the array of the only input, or a mapping by name; the result is the only output's array, or a
-    dictionary by name. `threads` may be set at any time.
+    dictionary by name. `threads` may be set at any time. A copy, and what another process unpickles, loads the
+    artifact's folder again.
 
     On a GPU, `exe(x, stream=s)` does its work on a stream of the caller, which is one of PyTorch or CuPy or the handle
     of any: after what the stream was given before, and before what it is given later. If an input lies in the GPU's
@@ -71,12 +72,26 @@ class Executable:
     def __init__(
         self, folder: Path, manifest: Mapping[str, Any], threads: int | None = None, engine: Engine | None = None
     ) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()
         self.manifest = manifest
-        self.threads = threads or manifest["threads"] or usable_cores()
+        self.threads = manifest["threads"] or usable_cores() if threads is None else threads
         self._engine = engine or _engine(folder, manifest)
         self._variants = [_Variant(entry, number) for number, entry in enumerate(manifest["variants"])]
         self._owned: object = None  # a temporary folder that lives as long as this object
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return load, (self.folder, self.threads)
+
+    @property
+    def threads(self) -> int:
+        """How many threads of a CPU a run takes. Raises ValueError when it is set to anything but 1 or more."""
+        return self._threads
+
+    @threads.setter
+    def threads(self, threads: int) -> None:
+        if not isinstance(threads, int | np.integer) or isinstance(threads, bool) or threads < 1:
+            raise ValueError(f"threads: expected a whole number of at least 1, got {threads!r}")
+        self._threads = int(threads)
 
     @property
     def inputs(self) -> Signature:
@@ -124,13 +139,27 @@ class Executable:
         ]
 
     def save(self, path: str | Path) -> None:
-        """Copy the artifact to another folder, which must not exist."""
+        """Copy the artifact to another folder, which must not exist. Raises FileExistsError and OSError, or
+        ArtifactError if the artifact is not there any more as it was loaded, and leaves nothing behind when it does."""
+        from convc.artifact.writer import new_folder
+
         target = Path(path)
         if target.exists():
-            raise FileExistsError(f"{target} exists")
-        shutil.copytree(self.folder, target)
+            raise FileExistsError(f"{target} exists: name another folder, or remove it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with new_folder(target) as folder:
+            for name in (MANIFEST, *self.manifest["files"]):
+                try:
+                    shutil.copyfile(self.folder / name, folder / name)
+                except FileNotFoundError:
+                    raise ArtifactError(f"{self.folder} was removed since it was loaded: {name} is missing") from None
+            if read_manifest(folder)["digest"] != self.manifest["digest"]:
+                raise ArtifactError(f"{self.folder} was built again since it was loaded: load it again")
+            check_files(folder, self.manifest)
 
     def _prepared(self, inputs: Mapping[str, Any], order: Any = None) -> tuple[_Variant, list[Any]]:
+        if not isinstance(inputs, Mapping):
+            raise InputError(f"expected a mapping of arrays by name, got {type(inputs).__name__}")
         variant = self._variant(inputs)
         prepare = self._engine.prepare
         return variant, [prepare(inputs[name], name, shape, dtype, order) for name, shape, dtype in variant.inputs]
@@ -166,9 +195,28 @@ def load(path: str | Path, threads: int | None = None) -> Executable:
     Raises ArtifactError for what is no artifact, was altered since it was built, or needs another processor.
     """
     folder = Path(path)
-    manifest = read_manifest(folder)
-    check_files(folder, manifest)
-    return Executable(folder, manifest, threads)
+    while True:
+        before = _stamp(folder)
+        try:
+            manifest = read_manifest(folder)
+            check_files(folder, manifest)
+            executable = Executable(folder, manifest, threads)
+        except (ArtifactError, OSError):
+            if _stamp(folder) == before:
+                raise
+        else:
+            if _stamp(folder) == before:
+                return executable
+        # It was built again meanwhile: some of what was read may be of the old one, some of the new.
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """What tells an artifact from another in the same place."""
+    try:
+        found = (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _signature(entries: Sequence[Mapping[str, Any]]) -> Signature:

@@ -74,7 +74,8 @@ def test_an_unknown_value_is_one_line(convc: Convc, detector: onnx.ModelProto, t
     )
 
 
-def test_a_part_from_python(detector: onnx.ModelProto) -> None:
-    part = package.compile(detector, shapes={"x": (1, 3, 9, 7)}, outputs=["scores"])
+@pytest.mark.parametrize("outputs", ["scores", ["scores"]])
+def test_a_part_from_python(outputs: str | list[str], detector: onnx.ModelProto) -> None:
+    part = package.compile(detector, shapes={"x": (1, 3, 9, 7)}, outputs=outputs)
     scores = part(np.zeros((1, 3, 9, 7), np.float32))
     np.testing.assert_array_equal(scores, np.full((1, 2, 12), 0.5, np.float32))

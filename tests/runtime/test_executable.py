@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +19,7 @@ import numpy as np
 import pytest
 
 from convc.runtime import ArtifactError, Executable, InputError, load
+from convc.runtime import executable as module
 
 Check = Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], None]
 
@@ -66,6 +70,15 @@ def test_an_artifact_built_again_is_loaded_again(
     assert np.all(outputs[0] > 0)
     np.testing.assert_array_equal(outputs[0], outputs[2])
     np.testing.assert_allclose(np.log(outputs[0]), -outputs[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_path_may_hold_anything(
+    build_text: Callable[..., None], two_layers_text: str, inputs: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    folder = tmp_path / 'it\'s a "quoted" ünicode $HOME'
+    folder.mkdir()
+    build_text(folder / "two.convc", two_layers_text)
+    assert load(folder / "two.convc").run(inputs).keys() == {"features", "flat"}
 
 
 def test_the_signature_is_the_models(executable: Executable) -> None:
@@ -140,6 +153,7 @@ def test_inputs_are_not_written_and_outputs_are_fresh(executable: Executable, in
         ({"image": np.zeros((2, 3, 5, 7))}, "input 'image': expected float32, got float64"),
         ({"image": "text"}, "input 'image': expected float32, got <U4"),
         ({"picture": np.zeros(1)}, "unknown input 'picture'; the inputs are image, gain"),
+        ({"image": [[1.0], [1.0, 2.0]]}, "input 'image' is no array: "),
         ({"gain": None}, "input 'gain' is missing; the inputs are image, gain"),
     ],
 )
@@ -149,12 +163,15 @@ def test_wrong_inputs_get_one_line(
     changed = {name: value for name, value in {**inputs, **change}.items() if value is not None}
     with pytest.raises(InputError) as caught:
         executable.run(changed)
-    assert str(caught.value) == message
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
 
 
 def test_one_array_for_several_inputs_is_refused(executable: Executable, inputs: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="expected arrays by name, since the inputs are image, gain"):
         executable(inputs["image"])
+    with pytest.raises(InputError, match="expected a mapping of arrays by name, got ndarray"):
+        executable.run(inputs["image"])
     with pytest.raises(InputError, match="expected one array, one mapping or arrays by name, got 2 arguments"):
         executable(inputs["image"], inputs["gain"])
 
@@ -215,33 +232,124 @@ def test_saving_copies_the_artifact(executable: Executable, tmp_path: Path, inpu
     executable.save(tmp_path / "copy.convc")
     for name, array in load(tmp_path / "copy.convc").run(inputs).items():
         np.testing.assert_array_equal(array, executable.run(inputs)[name])
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match="exists: name another folder, or remove it"):
         executable.save(tmp_path / "copy.convc")
+
+
+@pytest.mark.parametrize("change", ["removed", "built again"])
+def test_what_is_no_longer_there_is_not_saved(
+    change: str, artifact: Path, build_text: Callable[..., None], two_layers_text: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "two.convc"
+    shutil.copytree(artifact, folder)
+    loaded = load(folder)
+    shutil.rmtree(folder)
+    if change == "built again":
+        build_text(folder, two_layers_text.replace("elementwise exp", "elementwise neg"))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ArtifactError, match=f"two.convc was {change} since it was loaded"):
+        loaded.save(tmp_path / "saved.convc")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_network_runs_when_its_folder_is_gone(
+    artifact: Path, tmp_path: Path, inputs: dict[str, Any], assert_right: Check
+) -> None:
+    shutil.copytree(artifact, tmp_path / "two.convc")
+    loaded = load(tmp_path / "two.convc")
+    shutil.rmtree(tmp_path / "two.convc")
+    assert_right(loaded.run(inputs), inputs)
+
+
+@pytest.mark.parametrize("how", ["pickled", "copied", "copied deeply"])
+def test_a_copy_is_the_same_network(
+    how: str, artifact: Path, inputs: dict[str, Any], assert_right: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(artifact.parent)
+    loaded = load(artifact.name, threads=3)
+    monkeypatch.chdir("/")
+    ways = {"pickled": lambda x: pickle.loads(pickle.dumps(x)), "copied": copy.copy, "copied deeply": copy.deepcopy}
+    again = ways[how](loaded)
+    assert again.threads == 3
+    assert_right(again.run(inputs), inputs)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_runs_though_a_thread_of_its_parent_did_just_then(
+    executable: Executable, inputs: dict[str, Any]
+) -> None:
+    with executable._engine._lock:  # type: ignore[attr-defined]
+        child = os.fork()
+        if not child:
+            signal.alarm(30)
+            try:
+                os._exit(0 if np.isfinite(executable.run(inputs)["features"]).all() else 1)
+            finally:
+                os._exit(2)
+        assert os.waitpid(child, 0) == (child, 0)
+
+
+def test_what_is_built_again_while_it_is_loaded_is_loaded_whole(
+    artifact: Path,
+    build_text: Callable[..., None],
+    two_layers_text: str,
+    inputs: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The manifest of one with the kernels of another would be a crash."""
+    path, checked = tmp_path / "two.convc", module.check_files
+    shutil.copytree(artifact, path)
+    replaced: list[Path] = []
+
+    def check(folder: Path, manifest: Any) -> None:
+        if not replaced:  # at first before the files are looked at, then before they are loaded
+            replaced.append(folder)
+            build_text(path, two_layers_text.replace("elementwise exp", "elementwise abs"))
+        checked(folder, manifest)
+        if len(replaced) == 1:
+            replaced.append(folder)
+            build_text(path, two_layers_text.replace("elementwise exp", "elementwise neg"))
+
+    monkeypatch.setattr(module, "check_files", check)
+    outputs = load(path).run(inputs)
+    np.testing.assert_array_equal(outputs["flat"], -outputs["features"].reshape(2, 140))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_threads_that_mean_nothing_are_refused(threads: Any, artifact: Path, executable: Executable) -> None:
+    for use in (lambda: load(artifact, threads), lambda: setattr(executable, "threads", threads)):
+        with pytest.raises(ValueError, match="threads: expected a whole number of at least 1"):
+            use()
+
+
+def test_more_threads_than_there_are_numbers_for(artifact: Path, inputs: dict[str, Any], assert_right: Check) -> None:
+    assert_right(load(artifact, 1 << 40).run(inputs), inputs)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "kernels.so", "weights.safetensors"])
 def test_one_flipped_byte_anywhere_is_refused(name: str, artifact: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "two.convc"
-    shutil.copytree(artifact, copy)
-    data = bytearray((copy / name).read_bytes())
+    folder = tmp_path / "two.convc"
+    shutil.copytree(artifact, folder)
+    data = bytearray((folder / name).read_bytes())
     for position in np.random.default_rng(3).integers(0, len(data), 24):
         changed = data.copy()
         changed[position] ^= 1
-        (copy / name).write_bytes(changed)
+        (folder / name).write_bytes(changed)
         with pytest.raises(ArtifactError) as caught:
-            load(copy)
+            load(folder)
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "kernels.so", "weights.safetensors"])
 def test_a_missing_or_truncated_file_is_refused(name: str, artifact: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "two.convc"
-    shutil.copytree(artifact, copy)
-    data = (copy / name).read_bytes()
-    for change in (lambda: (copy / name).write_bytes(data[: len(data) // 2]), (copy / name).unlink):
+    folder = tmp_path / "two.convc"
+    shutil.copytree(artifact, folder)
+    data = (folder / name).read_bytes()
+    for change in (lambda: (folder / name).write_bytes(data[: len(data) // 2]), (folder / name).unlink):
         change()
         with pytest.raises(ArtifactError, match=name.replace(".", r"\.")):
-            load(copy)
+            load(folder)
 
 
 def test_what_is_no_artifact_is_refused(tmp_path: Path) -> None:
