@@ -31,9 +31,9 @@ def compile(
     """Compile a model for this machine and load it: an ONNX file or proto, a .keras file, a model of `convc.dsl`, or
     one that a script makes, as FILE.py:NAME (the script is run). `shapes` fixes the inputs that the model leaves open
     (several mappings build a variant each; where ONNX is not given, a batch that is left open is 1), `constants` the
-    values of inputs that are then taken no more, `outputs` names a value or values inside the graph to compute in place of its
-    outputs (what only others need is left out), `level` is `-O`, `precision` is `--precision`, `threads` how many to
-    run on (default: all usable cores), by whose measurements kernels are chosen.
+    values of inputs that are then taken no more, `outputs` names a value or several inside the graph to compute in
+    place of its outputs (what only others need is left out), `level` is `-O`, `precision` is `--precision`, `threads`
+    how many to run on (default: all usable cores), by whose measurements kernels are chosen.
 
     Raises what `convc build` reports: ImportProblem, TargetError, ToolchainError, OSError; TypeError or ValueError for
     arguments that mean nothing. Not verified: see `convc.verify`. The artifact lives in a temporary folder until it is

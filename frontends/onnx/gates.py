@@ -40,11 +40,6 @@ _PARAMETERS: Mapping[str, Mapping[str, float | None]] = {
 """The activations with their parameters, and those defaults that the standard and onnxruntime agree on."""
 
 
-def padded(neurons: int) -> int:
-    """With those that fill the last block."""
-    return filled(neurons, BLOCK)
-
-
 def activations(node: Node, defaults: Sequence[str], directions: int) -> list[list[Function]]:
     """The activations of each direction. Lists of parameters hold one for each that takes it, in order."""
     names = node.attribute("activations", [*defaults] * directions)
@@ -90,7 +85,14 @@ class Layer:
     def __post_init__(self) -> None:
         self.batch = shape_of(self.x)[0] // len(self.order)
         self.hidden = self.node.shape(R)[2]
-        self.width = padded(self.hidden)  # the neurons that are computed
+        self.width = filled(self.hidden, BLOCK)  # the neurons that are computed
+
+    @property
+    def filling(self) -> int:
+        """Multiply-accumulates of one gate in all steps that are those of neurons added to fill the last block."""
+        inputs = shape_of(self.x)[1]
+        padded, own = (neurons * (inputs + neurons) for neurons in (self.width, self.hidden))
+        return shape_of(self.x)[0] * (padded - own)
 
     def gate(self, function: int, x: SSAValue) -> SSAValue:
         """The activation of a gate, whose argument is clipped if the node says so."""

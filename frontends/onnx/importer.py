@@ -105,6 +105,8 @@ class Importer:
         self._sizes: Sizes | None = None
         self.scope: Scope | None = None
         """The values of the graph, once its inputs have shapes; also of one that cannot be imported as a whole."""
+        self.filling = 0
+        """Multiply-accumulates of the module that are none of the model's, but fill blocks."""
         self._materialised: dict[int, tuple[np.ndarray, SSAValue]] = {}
         self._names: dict[int, tuple[np.ndarray, str]] = {}
 

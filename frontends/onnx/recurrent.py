@@ -108,6 +108,7 @@ def convert_recurrent(node: Node) -> list[SSAValue]:
     `[N, T, D, H]`, `[N, D, H]` and `[N, T, I]`."""
     cell, batch_first = _CELLS[node.op_type], node.attribute("layout", 0)
     layers = _layers(node, cell)
+    node.fill(sum(layer.filling for layer in layers) * cell.gates)
     every: dict[tuple[int, int], SSAValue] = {}  # H by step and direction
     last: list[States] = []
     for layer in layers:

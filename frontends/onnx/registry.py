@@ -192,6 +192,10 @@ class Node:
         """A number in the element type of another value."""
         return self.weight(np.array(value, to_numpy(element_type(like))), "scalar")
 
+    def fill(self, macs: int) -> None:
+        """Note multiply-accumulates that are emitted only to fill blocks."""
+        self._importer.filling += macs
+
 
 def static_shape(value: Value) -> tuple[int, ...]:
     """The shape of a value, known or computed."""

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper
-from xdsl.dialects.builtin import ModuleOp
 
 from convc.frontends.onnx.calls import called, nested
 from convc.frontends.onnx.folding import evaluates
-from convc.frontends.onnx.gates import R, W, X, padded
 from convc.frontends.onnx.importer import Importer
 from convc.frontends.onnx.loading import check, load, opsets
 from convc.frontends.onnx.precision import in_single_precision, note
@@ -30,8 +28,9 @@ Dims = tuple[int | None, ...] | None
 """A shape whose axes may be unknown, or unknown as a whole."""
 
 _MULTIPLY = ("Conv", "ConvTranspose", "FusedConv", "Gemm", "MatMul")
+"""The operators that multiply and accumulate once an element of their result."""
 _RECURRENT = ("GRU", "LSTM", "RNN")
-"""The operators that multiply and accumulate."""
+"""Those that do so at each step of a sequence."""
 
 
 @dataclass(frozen=True)
@@ -94,18 +93,15 @@ def summarise(model: Path | onnx.ModelProto, shapes: Mapping[str, Sequence[int]]
         table.folded,
         sum(layer.parameters for layer in layers),
         table.weight_bytes,
-        _total(module, layers, table),
+        sum(macs(op) for op in module.walk()) - importer.filling if module is not None else _sum(layers),
         problem,
         needs,
         note(model),
     )
 
 
-def _total(module: ModuleOp | None, layers: Sequence[Layer], table: _Table) -> int | None:
-    """Those of the module, which counts what functions and branches hold, without those that are of no use to the
-    model; else the sum over the layers."""
-    if module is not None:
-        return sum(macs(op) for op in module.walk()) - table.filling
+def _sum(layers: Sequence[Layer]) -> int | None:
+    """The multiply-accumulates of a model that is no module, which would count what functions and branches hold."""
     counts = [layer.macs for layer in layers]
     return None if None in counts else sum(count or 0 for count in counts)
 
@@ -119,8 +115,6 @@ class _Table:
         self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
         self.folded: Counter[str] = Counter()
         self.weight_bytes = 0
-        self.filling = 0
-        """Multiply-accumulates of the neurons that fill blocks of recurrent layers."""
 
     def layers(self) -> Iterator[Layer]:
         # What is known at import, with the weights that it is made of.
@@ -128,11 +122,7 @@ class _Table:
         shapes = dict(self._known)
         shapes |= {name: tuple(tensor.dims) for name, tensor in self.weights.items()}
         counted: set[str] = set()
-        live_ones = live_nodes(self._graph.node, (output.name for output in self._graph.output))
-        live = {name for node in live_ones for name in node.output if name}
         for node in self._graph.node:
-            if node.op_type in _RECURRENT and not live.isdisjoint(node.output):
-                self.filling += _filling(node, shapes)
             used = {key: tensor for name in node.input for key, tensor in held.get(name, {}).items()}
             if node.op_type == "Constant" and not node.domain:
                 for attribute in node.attribute:
@@ -178,17 +168,6 @@ def _macs(node: onnx.NodeProto, shapes: Mapping[str, Dims]) -> int | None:
         transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
         return _product(y, (x[:1] if transposed else x[1:]) if x else None)
     return _product(x if node.op_type == "ConvTranspose" else y, w[1:] if w else None)
-
-
-def _filling(node: onnx.NodeProto, shapes: Mapping[str, Dims]) -> int:
-    """Multiply-accumulates of the neurons that a recurrent layer is computed with beyond its own (`gates.Layer`); 0
-    where shapes are not known."""
-    x, w, r = (shapes.get(node.input[position]) or (None,) for position in (X, W, R))
-    steps, rows, inputs, hidden = (_product(axes) for axes in (x[:2], w[:2], w[2:], r[2:]))
-    if steps is None or rows is None or inputs is None or not hidden:
-        return 0
-    all_of_them, own = (neurons * (inputs + neurons) for neurons in (padded(hidden), hidden))
-    return steps * (rows // hidden) * (all_of_them - own)
 
 
 def _product(*shapes: Dims) -> int | None:

@@ -16,6 +16,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from convc.frontends.onnx.summary import summarise
+
 Convc = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -147,6 +149,17 @@ def test_a_recurrent_layer_multiplies_at_each_step(
     found = inspected(convc, "net.onnx")
     assert found["layers"][0]["output"] == [5, 2, 3, hidden]
     assert [found["layers"][0]["macs"], found["macs"]] == [5 * 3 * 2 * gates * hidden * (7 + hidden)] * 2
+
+
+def test_a_recurrent_layer_in_a_function_counts_as_one_outside(tmp_path: Path) -> None:
+    hidden, node = 10, helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=10)
+    weights = {"w": random(1, 4 * hidden, 7), "r": random(1, 4 * hidden, hidden)}
+    save(tmp_path / "net.onnx", [helper.make_node("Recur", ["x", "w", "r"], ["y"], domain="own")], (5, 3, 7), weights)
+    model = onnx.load(tmp_path / "net.onnx")
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    model.functions.append(helper.make_function("own", "Recur", ["x", "w", "r"], ["y"], [node], opsets[:1]))
+    model.opset_import.append(opsets[1])
+    assert summarise(model, {}).macs == 5 * 3 * 4 * hidden * (7 + hidden)
 
 
 def test_weights_count_once_and_through_what_is_done_to_them(convc: Convc, tmp_path: Path) -> None:
