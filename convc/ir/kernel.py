@@ -7,7 +7,7 @@ kernel within a kernel computes, part by part, what its reader wants next: its r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from xdsl.dialects.builtin import DictionaryAttr, StringAttr, TensorType
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
@@ -86,19 +86,8 @@ class KernelOp(IRDLOperation):
         inputs: Sequence[SSAValue],
         body: Region,
         outputs: Sequence[Attribute],
-        *,
-        template: str | None = None,
-        config: Mapping[str, Attribute] | None = None,
     ) -> None:
-        super().__init__(
-            operands=[inputs],
-            properties={
-                "template": StringAttr(template) if template else None,
-                "config": DictionaryAttr(dict(config)) if config is not None else None,
-            },
-            regions=[body],
-            result_types=[outputs],
-        )
+        super().__init__(operands=[inputs], regions=[body], result_types=[outputs])
 
     @property
     def block(self) -> Block:

@@ -27,10 +27,8 @@ class MatMulOp(TensorOp):
     traits = traits_def(Pure())
     assembly_format = "$a `,` $b (`transpose_b` $transpose_b^)? attr-dict `:` functional-type(operands, results)"
 
-    def __init__(
-        self, a: SSAValue, b: SSAValue, *, transpose_b: bool = False, result: TensorType | None = None
-    ) -> None:
-        result = result or result_type(a, shapes.matmul(shape_of(a), shape_of(b), transpose_b))
+    def __init__(self, a: SSAValue, b: SSAValue, *, transpose_b: bool = False) -> None:
+        result = result_type(a, shapes.matmul(shape_of(a), shape_of(b), transpose_b))
         super().__init__(
             operands=[a, b],
             properties={"transpose_b": UnitAttr() if transpose_b else None},
@@ -61,9 +59,8 @@ class ReduceOp(TensorOp):
         axes: Sequence[int],
         *,
         keepdims: bool = True,
-        result: TensorType | None = None,
     ) -> None:
-        result = result or result_type(x, shapes.reduce(shape_of(x), axes, keepdims))
+        result = result_type(x, shapes.reduce(shape_of(x), axes, keepdims))
         super().__init__(
             operands=[x],
             properties={
@@ -104,9 +101,8 @@ class ArgReduceOp(TensorOp):
         *,
         keepdims: bool = True,
         select_last: bool = False,
-        result: TensorType | None = None,
     ) -> None:
-        result = result or result_type(x, shapes.reduce(shape_of(x), [axis], keepdims), i64)
+        result = result_type(x, shapes.reduce(shape_of(x), [axis], keepdims), i64)
         super().__init__(
             operands=[x],
             properties={
@@ -139,13 +135,11 @@ class SoftmaxOp(TensorOp):
     traits = traits_def(Pure())
     assembly_format = "$x `axes` $axes (`log` $log^)? attr-dict `:` functional-type(operands, results)"
 
-    def __init__(
-        self, x: SSAValue, axes: Sequence[int], *, log: bool = False, result: TensorType | None = None
-    ) -> None:
+    def __init__(self, x: SSAValue, axes: Sequence[int], *, log: bool = False) -> None:
         super().__init__(
             operands=[x],
             properties={"axes": ints(axes), "log": UnitAttr() if log else None},
-            result_types=[result or result_type(x, shape_of(x))],
+            result_types=[result_type(x, shape_of(x))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -177,7 +171,6 @@ class LRNOp(TensorOp):
         alpha: float = 1e-4,
         beta: float = 0.75,
         bias: float = 1.0,
-        result: TensorType | None = None,
     ) -> None:
         super().__init__(
             operands=[x],
@@ -187,7 +180,7 @@ class LRNOp(TensorOp):
                 "beta": float_attr(beta),
                 "bias": float_attr(bias),
             },
-            result_types=[result or result_type(x, shape_of(x))],
+            result_types=[result_type(x, shape_of(x))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -225,12 +218,11 @@ class BatchNormOp(TensorOp):
         variance: SSAValue,
         *,
         epsilon: float = 1e-5,
-        result: TensorType | None = None,
     ) -> None:
         super().__init__(
             operands=[x, scale, shift, mean, variance],
             properties={"epsilon": float_attr(epsilon)},
-            result_types=[result or result_type(x, shape_of(x))],
+            result_types=[result_type(x, shape_of(x))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:

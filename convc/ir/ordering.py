@@ -26,9 +26,7 @@ class TopKOp(TensorOp):
     traits = traits_def(Pure())
     assembly_format = "$x `axis` $axis `k` $k (`smallest` $smallest^)? attr-dict `:` functional-type(operands, results)"
 
-    def __init__(
-        self, x: SSAValue, axis: int, k: int, *, smallest: bool = False, result: TensorType | None = None
-    ) -> None:
+    def __init__(self, x: SSAValue, axis: int, k: int, *, smallest: bool = False) -> None:
         super().__init__(
             operands=[x],
             properties={
@@ -36,7 +34,7 @@ class TopKOp(TensorOp):
                 "k": IntegerAttr(k, 64),
                 "smallest": UnitAttr() if smallest else None,
             },
-            result_types=[result or result_type(x, shapes.top_k(shape_of(x), axis, k), i64)],
+            result_types=[result_type(x, shapes.top_k(shape_of(x), axis, k), i64)],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -72,7 +70,6 @@ class ScanOp(TensorOp):
         *,
         exclusive: bool = False,
         reverse: bool = False,
-        result: TensorType | None = None,
     ) -> None:
         super().__init__(
             operands=[x],
@@ -82,7 +79,7 @@ class ScanOp(TensorOp):
                 "exclusive": UnitAttr() if exclusive else None,
                 "reverse": UnitAttr() if reverse else None,
             },
-            result_types=[result or result_type(x, shape_of(x))],
+            result_types=[result_type(x, shape_of(x))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:

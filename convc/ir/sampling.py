@@ -29,11 +29,11 @@ class GatherOp(TensorOp):
     traits = traits_def(Pure())
     assembly_format = "$x `,` $indices `axis` $axis attr-dict `:` functional-type(operands, results)"
 
-    def __init__(self, x: SSAValue, indices: SSAValue, axis: int, *, result: TensorType | None = None) -> None:
+    def __init__(self, x: SSAValue, indices: SSAValue, axis: int) -> None:
         super().__init__(
             operands=[x, indices],
             properties={"axis": IntegerAttr(axis, 64)},
-            result_types=[result or result_type(x, shapes.gather(shape_of(x), shape_of(indices), axis))],
+            result_types=[result_type(x, shapes.gather(shape_of(x), shape_of(indices), axis))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -75,7 +75,6 @@ class GridSampleOp(TensorOp):
         mode: str = "linear",
         padding: str = "zeros",
         align_corners: bool = False,
-        result: TensorType | None = None,
     ) -> None:
         super().__init__(
             operands=[x, grid],
@@ -84,7 +83,7 @@ class GridSampleOp(TensorOp):
                 "padding": StringAttr(padding),
                 "align_corners": UnitAttr() if align_corners else None,
             },
-            result_types=[result or result_type(x, shapes.grid_sample(shape_of(x), shape_of(grid)))],
+            result_types=[result_type(x, shapes.grid_sample(shape_of(x), shape_of(grid)))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
@@ -122,12 +121,11 @@ class ScatterOp(TensorOp):
         updates: SSAValue,
         *,
         mode: str = "replace",
-        result: TensorType | None = None,
     ) -> None:
         super().__init__(
             operands=[x, indices, updates],
             properties={"mode": StringAttr(mode)},
-            result_types=[result or result_type(x, shape_of(x))],
+            result_types=[result_type(x, shape_of(x))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:

@@ -39,7 +39,7 @@ class ConvolutionOp(TensorOp):
         pads: Sequence[int] | None,
         dilations: Sequence[int] | None,
         group: int,
-        result: TensorType | None,
+        result: TensorType | None = None,
         **own: Sequence[int],
     ) -> None:
         spatial = len(shape_of(x)) - 2
@@ -169,10 +169,9 @@ class ConvTransposeOp(ConvolutionOp):
         dilations: Sequence[int] | None = None,
         output_padding: Sequence[int] | None = None,
         group: int = 1,
-        result: TensorType | None = None,
     ) -> None:
         own = output_padding or [0] * (len(shape_of(x)) - 2)
-        super().__init__(x, w, bias, strides, pads, dilations, group, result, output_padding=own)
+        super().__init__(x, w, bias, strides, pads, dilations, group, output_padding=own)
 
     @staticmethod
     def _shape(x: Sequence[int], w: Sequence[int], **steps: Any) -> tuple[int, ...]:
@@ -199,15 +198,13 @@ class WindowOp(TensorOp):
         pads: Sequence[int] | None,
         dilations: Sequence[int] | None,
         ceil_mode: bool,
-        result: TensorType | None,
         element: Attribute | None = None,
         properties: Mapping[str, Attribute | None] | None = None,
     ) -> None:
         spatial = len(shape_of(x)) - 2
         strides, dilations = strides or [1] * spatial, dilations or [1] * spatial
         pads = pads or [0] * (2 * spatial)
-        if result is None:
-            result = result_type(x, shapes.pool(shape_of(x), kernel, strides, pads, dilations, ceil_mode), element)
+        result = result_type(x, shapes.pool(shape_of(x), kernel, strides, pads, dilations, ceil_mode), element)
         super().__init__(
             operands=[x],
             properties={
@@ -257,10 +254,9 @@ class PoolOp(WindowOp):
         dilations: Sequence[int] | None = None,
         ceil_mode: bool = False,
         count_include_pad: bool = False,
-        result: TensorType | None = None,
     ) -> None:
         own = {"kind": PoolKindAttr(kind), "count_include_pad": UnitAttr() if count_include_pad else None}
-        super().__init__(x, kernel, strides, pads, dilations, ceil_mode, result, properties=own)
+        super().__init__(x, kernel, strides, pads, dilations, ceil_mode, properties=own)
 
 
 @irdl_op_definition
@@ -283,9 +279,8 @@ class ArgPoolOp(WindowOp):
         pads: Sequence[int] | None = None,
         dilations: Sequence[int] | None = None,
         ceil_mode: bool = False,
-        result: TensorType | None = None,
     ) -> None:
-        super().__init__(x, kernel, strides, pads, dilations, ceil_mode, result, i64)
+        super().__init__(x, kernel, strides, pads, dilations, ceil_mode, i64)
 
     def inferred_element(self) -> Attribute:
         return i64

@@ -47,9 +47,9 @@ class Transforms:
 
 
 @cache
-def transforms(m: int, r: int = 3) -> Transforms:
-    """The matrices of F(m, r) with the points of this module."""
-    return cook_toom(m, r, POINTS[m])
+def transforms(m: int) -> Transforms:
+    """The matrices of F(m, 3) with the points of this module."""
+    return cook_toom(m, 3, POINTS[m])
 
 
 def cook_toom(m: int, r: int, points: Sequence[Fraction]) -> Transforms:

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -51,14 +51,13 @@ def bisect(
     build: Build,
     signature: Signature,
     *,
-    levels: Iterable[int] = range(4),
     seed: int = 0,
     precision: Precision = FP32,
     on_step: Callable[[str], None] = lambda text: None,
 ) -> Finding | None:
     """The first wrong value at the first wrong level; None where every level agrees with the reference."""
     search = _Search(model, build, signature, seed, precision, on_step)
-    for level in levels:
+    for level in range(4):
         on_step(f"building at -O{level}")
         if search.first_wrong(level, [output.name for output in model.graph.output]):
             return search.at(level)

@@ -49,7 +49,7 @@ def _by_own_moments(node: Node, x: SSAValue, scale: SSAValue, shift: SSAValue, *
 def convert_lrn(node: Node) -> SSAValue:
     parameters = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0}
     given = {name: float(node.attribute(name, default)) for name, default in parameters.items()}
-    return node.emit(LRNOp(node.value(0), size=node.attribute("size"), **given, result=None))
+    return node.emit(LRNOp(node.value(0), size=node.attribute("size"), **given))
 
 
 def widened(node: Node, x: SSAValue) -> SSAValue:
