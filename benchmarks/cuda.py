@@ -54,6 +54,7 @@ DRAWN_ELEMENTS = 4096
 RUNTIME = (
     "__init__.py",
     "bench.py",
+    "notation.py",
     "roofline.py",
     "artifact",
     "runtime",

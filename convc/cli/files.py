@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from convc.cli.arguments import UsageError
+from convc.notation import shape_text
 
 
 def read_input(path: Path, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
@@ -34,9 +35,10 @@ def read_image(path: Path, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
     """
     from PIL import Image, UnidentifiedImageError
 
-    text = "x".join(map(str, shape))
     if len(shape) != 4 or shape[0] != 1 or (shape[1] not in (1, 3) and shape[3] not in (1, 3)):
-        raise UsageError(f"an image fits an input of 1xCxHxW or 1xHxWxC with C of 1 or 3, not {text}: give a .npy file")
+        raise UsageError(
+            f"an image fits an input of 1xCxHxW or 1xHxWxC with C of 1 or 3, not {shape_text(shape)}: give a .npy file"
+        )
     if dtype.kind != "f" and dtype != np.uint8:
         raise UsageError(f"an image fits an input of floats or uint8, not {dtype}: give a .npy file")
     first = shape[1] in (1, 3)

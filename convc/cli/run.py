@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from convc.cli.arguments import UsageError, add_json, add_threads, natural
 from convc.cli.loading import add_emulate, load_artifact
-from convc.cli.show import print_json, sizes
+from convc.cli.show import print_json
+from convc.notation import shape_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,7 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
         print_json({"outputs": [_summary(name, array, written.get(name)) for name, array in outputs.items()]})
         return 0
     for name, array in outputs.items():
-        print(f"{name}: {sizes(array.shape)} {array.dtype}" + (f" -> {written[name]}" if name in written else ""))
+        print(f"{name}: {shape_text(array.shape)} {array.dtype}" + (f" -> {written[name]}" if name in written else ""))
         for line in _preview(array):
             print(f"  {line}")
     return 0
@@ -72,7 +73,7 @@ def _inputs(executable: Executable, arguments: argparse.Namespace) -> dict[str, 
         feed[name] = read_input(Path(file), *signature[name])
     missing = [name for name in signature if name not in feed]
     if missing and arguments.random is None:
-        names = ", ".join(f"{name} ({sizes(signature[name][0])} {signature[name][1]})" for name in missing)
+        names = ", ".join(f"{name} ({shape_text(signature[name][0])} {signature[name][1]})" for name in missing)
         raise UsageError(f"expected --input NAME=FILE or --random SEED for {names}")
     if missing:
         drawn = random_inputs(executable.inputs, arguments.random)

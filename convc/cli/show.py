@@ -88,10 +88,5 @@ class Progress:
             yield self._line
 
 
-def sizes(shape: Sequence[int]) -> str:
-    """1x3x224x224."""
-    return "x".join(map(str, shape)) or "scalar"
-
-
 def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convc.notation import shape_text
+
 
 def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
     """The numpy broadcast of some shapes."""
@@ -12,7 +14,7 @@ def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
     for shape in shapes:
         for axis, size in enumerate(shape, rank - len(shape)):
             if size != 1 and result[axis] not in (1, size):
-                raise ValueError(f"shapes {' and '.join(map(_text, shapes))} do not broadcast")
+                raise ValueError(f"shapes {' and '.join(map(shape_text, shapes))} do not broadcast")
             result[axis] = size if size != 1 else result[axis]
     return tuple(result)
 
@@ -39,7 +41,9 @@ def convolution(
     """[N, C, *S] * [O, C/group, *K] -> [N, O, *S']. `pads` lists all begins, then all ends."""
     spatial = len(x) - 2
     if spatial < 1 or len(w) != len(x):
-        raise ValueError(f"expected input and weight of one rank of at least 3, got {_text(x)} and {_text(w)}")
+        raise ValueError(
+            f"expected input and weight of one rank of at least 3, got {shape_text(x)} and {shape_text(w)}"
+        )
     _check_window(spatial, strides, pads, dilations)
     if w[1] * group != x[1]:
         raise ValueError(f"weight expects {w[1] * group} input channels ({group} groups), input has {x[1]}")
@@ -61,7 +65,9 @@ def transposed_convolution(
     """[N, C, *S] * [C, O/group, *K] -> [N, O, *S']."""
     spatial = len(x) - 2
     if spatial < 1 or len(w) != len(x):
-        raise ValueError(f"expected input and weight of one rank of at least 3, got {_text(x)} and {_text(w)}")
+        raise ValueError(
+            f"expected input and weight of one rank of at least 3, got {shape_text(x)} and {shape_text(w)}"
+        )
     _check_window(spatial, strides, pads, dilations)
     if w[0] != x[1]:
         raise ValueError(f"weight expects {w[0]} input channels, input has {x[1]}")
@@ -77,7 +83,7 @@ def transposed_convolution(
         for i in range(spatial)
     )
     if min(sizes) < 1:
-        raise ValueError(f"the output of a transposed convolution would be {_text(sizes)}")
+        raise ValueError(f"the output of a transposed convolution would be {shape_text(sizes)}")
     return (x[0], w[1] * group, *sizes)
 
 
@@ -92,7 +98,7 @@ def pool(
     """[N, C, *S] -> [N, C, *S']."""
     spatial = len(x) - 2
     if spatial < 1 or len(kernel) != spatial:
-        raise ValueError(f"expected a kernel of {spatial} axes for input {_text(x)}, got {_text(kernel)}")
+        raise ValueError(f"expected a kernel of {spatial} axes for input {shape_text(x)}, got {shape_text(kernel)}")
     _check_window(spatial, strides, pads, dilations)
     sizes = (
         window(x[2 + i], kernel[i], strides[i], dilations[i], pads[i], pads[spatial + i], ceil_mode)
@@ -104,10 +110,12 @@ def pool(
 def matmul(a: Sequence[int], b: Sequence[int], transpose_b: bool = False) -> tuple[int, ...]:
     """[..., M, K] x [..., K, N] (or [..., N, K] transposed) -> [..., M, N], batch axes broadcast."""
     if len(a) < 2 or len(b) < 2:
-        raise ValueError(f"expected two operands of rank 2 or more, got {_text(a)} and {_text(b)}")
+        raise ValueError(f"expected two operands of rank 2 or more, got {shape_text(a)} and {shape_text(b)}")
     inner, columns = (b[-1], b[-2]) if transpose_b else (b[-2], b[-1])
     if a[-1] != inner:
-        raise ValueError(f"the left operand has {a[-1]} columns, the right {inner} rows: {_text(a)} x {_text(b)}")
+        raise ValueError(
+            f"the left operand has {a[-1]} columns, the right {inner} rows: {shape_text(a)} x {shape_text(b)}"
+        )
     return (*broadcast(a[:-2], b[:-2]), a[-2], columns)
 
 
@@ -123,7 +131,7 @@ def concat(shapes: Sequence[Sequence[int]], axis: int) -> tuple[int, ...]:
     check_axes(len(first), [axis])
     for other in shapes[1:]:
         if len(other) != len(first) or any(m != n for i, (m, n) in enumerate(zip(first, other)) if i != axis):
-            raise ValueError(f"shapes {' and '.join(map(_text, shapes))} do not join along axis {axis}")
+            raise ValueError(f"shapes {' and '.join(map(shape_text, shapes))} do not join along axis {axis}")
     first[axis] = sum(shape[axis] for shape in shapes)
     return tuple(first)
 
@@ -139,7 +147,7 @@ def grid_sample(x: Sequence[int], grid: Sequence[int]) -> tuple[int, ...]:
     spatial = len(x) - 2
     if spatial < 1 or len(grid) != spatial + 2 or grid[0] != x[0] or grid[-1] != spatial:
         raise ValueError(
-            f"expected x [N, C, *S] and a grid [N, *O, {max(spatial, 1)}], got {_text(x)} and {_text(grid)}"
+            f"expected x [N, C, *S] and a grid [N, *O, {max(spatial, 1)}], got {shape_text(x)} and {shape_text(grid)}"
         )
     return (*x[:2], *grid[1:-1])
 
@@ -155,18 +163,16 @@ def top_k(x: Sequence[int], axis: int, k: int) -> tuple[int, ...]:
 def check_axes(rank: int, axes: Sequence[int]) -> None:
     """Axes must be distinct and in [0, rank)."""
     if len(set(axes)) != len(axes) or any(not 0 <= axis < rank for axis in axes):
-        raise ValueError(f"expected distinct axes in [0, {rank}), got {_text(axes)}")
+        raise ValueError(f"expected distinct axes in [0, {rank}), got {shape_text(axes)}")
 
 
 def _check_window(spatial: int, strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]) -> None:
     if len(strides) != spatial or len(dilations) != spatial or len(pads) != 2 * spatial:
         raise ValueError(
             f"expected {spatial} strides, {spatial} dilations and {2 * spatial} pads, "
-            f"got {_text(strides)}, {_text(dilations)} and {_text(pads)}"
+            f"got {shape_text(strides)}, {shape_text(dilations)} and {shape_text(pads)}"
         )
     if min(*strides, *dilations) < 1:
-        raise ValueError(f"expected strides and dilations of at least 1, got {_text(strides)}, {_text(dilations)}")
-
-
-def _text(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) if shape else "scalar"
+        raise ValueError(
+            f"expected strides and dilations of at least 1, got {shape_text(strides)}, {shape_text(dilations)}"
+        )

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from convc.notation import shape_text
+
 ALIGNMENT = 64
 _HUGE_PAGE = 2 << 20
 
@@ -68,17 +70,12 @@ def usable(value: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np
     if array.dtype.newbyteorder("=") != dtype:
         raise InputError(f"input '{name}': expected {dtype}, got {array.dtype}")
     if array.shape != shape:
-        raise InputError(f"input '{name}': expected shape {text(shape)}, got {text(array.shape)}")
+        raise InputError(f"input '{name}': expected shape {shape_text(shape)}, got {shape_text(array.shape)}")
     if array.flags.c_contiguous and address(array) % ALIGNMENT == 0 and array.dtype.isnative:
         return array
     copy = aligned_empty(shape, dtype)
     np.copyto(copy, array)
     return copy
-
-
-def text(shape: tuple[int, ...]) -> str:
-    """1x3x224x224."""
-    return "x".join(map(str, shape)) or "scalar"
 
 
 def dtype_named(name: str) -> np.dtype:

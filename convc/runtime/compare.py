@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convc.notation import shape_text
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -22,7 +24,7 @@ class Difference:
 def compare(got: np.ndarray, expected: np.ndarray) -> Difference:
     """Compare an array with its reference. Integers and booleans must be equal (`error` is 0 or infinite)."""
     if got.shape != expected.shape:
-        return Difference(np.inf, f"expected shape {_text(expected.shape)}, got {_text(got.shape)}")
+        return Difference(np.inf, f"expected shape {shape_text(expected.shape)}, got {shape_text(got.shape)}")
     if got.dtype != expected.dtype:
         return Difference(np.inf, f"expected {expected.dtype}, got {got.dtype}")
     if expected.dtype.kind in "iub":
@@ -36,7 +38,3 @@ def compare(got: np.ndarray, expected: np.ndarray) -> Difference:
     a, b = got[finite], expected[finite]
     difference, scale = np.abs(a - b).max(initial=0.0), np.abs(b).max(initial=0.0)
     return Difference(0.0 if difference == 0 else float(difference / scale) if scale else np.inf)
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) if shape else "scalar"

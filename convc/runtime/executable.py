@@ -11,8 +11,9 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from convc.artifact.manifest import MANIFEST, ArtifactError, check_files, read_manifest
+from convc.notation import shape_text
 from convc.runtime import cpu
-from convc.runtime.arrays import InputError, dtype_named, text
+from convc.runtime.arrays import InputError, dtype_named
 from convc.runtime.cpu import CpuEngine, usable_cores
 
 Signature: TypeAlias = list[tuple[str, tuple[int, ...], np.dtype]]
@@ -178,8 +179,8 @@ class Executable:
         for variant in self._variants:
             if [shape for _, shape, _ in variant.inputs] == shapes:
                 return variant
-        built = "; ".join(", ".join(f"{name} {text(s)}" for name, s, _ in v.inputs) for v in self._variants)
-        got = ", ".join(f"{name} {text(shape)}" for name, shape in zip(names, shapes))
+        built = "; ".join(", ".join(f"{name} {shape_text(s)}" for name, s, _ in v.inputs) for v in self._variants)
+        got = ", ".join(f"{name} {shape_text(shape)}" for name, shape in zip(names, shapes))
         raise InputError(f"no variant for {got}; built for: {built}")
 
     def _only_input(self) -> str:

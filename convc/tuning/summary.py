@@ -8,6 +8,7 @@ from typing import Any
 from convc.ir.attributes import shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp
+from convc.notation import shape_text
 from convc.targets.measurements import Record
 from convc.tuning.rows import Row
 from convc.tuning.search import Search
@@ -25,13 +26,13 @@ def title(kernel: KernelOp) -> str:
     words = [op.name.removeprefix("convc.")] if op is not None else ["copy"]
     match op:
         case ConvOp() | ConvTransposeOp():
-            words.append(_sizes(shape_of(op.w)[2:]))
+            words.append(shape_text(shape_of(op.w)[2:]))
             if (group := op.group.value.data) > 1:
                 words.append(f"in {group} groups")
         case PoolOp():
-            words.append(_sizes(op.kernel.get_values()))
-    read = [_sizes(shape_of(op.operands[0]))] if op is not None and op.operands else []
-    return " ".join([*words, *read, "->", _sizes(shape_of(kernel.outputs[0]))])
+            words.append(shape_text(op.kernel.get_values()))
+    read = [shape_text(shape_of(op.operands[0]))] if op is not None and op.operands else []
+    return " ".join([*words, *read, "->", shape_text(shape_of(kernel.outputs[0]))])
 
 
 def choices(tuner: Tuner) -> Iterator[tuple[str, Record]]:
@@ -72,7 +73,3 @@ def _row(search: Search) -> Row:
         candidates=len(outcomes),
         failed=sum(outcome != "ok" for outcome in outcomes),
     )
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "scalar"

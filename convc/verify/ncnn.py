@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from convc.notation import shape_text
 from convc.verify.reference import ReferenceFailure
 
 PARAM, WEIGHTS = "model.ncnn.param", "model.ncnn.bin"
@@ -40,8 +41,8 @@ class Ncnn:
             raise ReferenceFailure("ncnn is not installed: pip install ncnn") from None
         for name, array in inputs.items():
             if array.ndim < 2 or array.shape[0] != 1 or array.dtype != np.float32:
-                shape = "x".join(map(str, array.shape))
-                raise ReferenceFailure(f"ncnn takes float32 inputs of batch 1, and '{name}' is {array.dtype} {shape}")
+                given = f"{array.dtype} {shape_text(array.shape)}"
+                raise ReferenceFailure(f"ncnn takes float32 inputs of batch 1, and '{name}' is {given}")
         self._ncnn, self._net = ncnn, ncnn.Net()
         options = self._net.opt
         options.num_threads = threads

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convc.notation import shape_text
 from convc.runtime.compare import Difference, compare
 from convc.runtime.inputs import random_inputs
 from convc.verify.precision import FP32, Precision
@@ -85,7 +86,7 @@ class Report:
         return [
             (
                 output.name,
-                "x".join(map(str, output.shape)) or "scalar",
+                shape_text(output.shape),
                 output.dtype,
                 "-" if output.problem else f"{output.error:.2e}",
                 ("ok" if output.passed else "FAILED" + (f": {output.problem}" if output.problem else "")),

@@ -55,13 +55,14 @@ from convc.frontends.onnx.refusals import SHOWN, Refusals
 from convc.frontends.onnx.registry import MustBeKnown, Node, Value, find_converter, static_dtype, static_shape
 from convc.frontends.onnx.schemas import check_node, check_types, function_body, has_function_body
 from convc.frontends.onnx.scope import Known, Refused, Scope, refused
-from convc.frontends.onnx.sizes import Sizes, contradicted, declared_as, text
+from convc.frontends.onnx.sizes import Sizes, contradicted, declared_as
 from convc.frontends.onnx.tensors import Initializers
 from convc.ir.attributes import element_type, tensor
 from convc.ir.data import ConstantOp, WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.dtypes import from_numpy, to_numpy
 from convc.ir.signature import INPUT_NAMES, OUTPUT_NAMES
+from convc.notation import shape_text
 
 
 def import_model(
@@ -123,7 +124,8 @@ class Importer:
             return self._module(name, shapes, constants)
         except ImportProblem as error:
             for input_, shape in declared.items():
-                said = f"input '{input_}' is declared as {text(shape)}, the graph does not take {text(given[input_])}"
+                said = f"input '{input_}' is declared as {shape_text(shape)}"
+                said += f", the graph does not take {shape_text(given[input_])}"
                 raise ImportProblem(f"{said}: {error}", error.inputs) from error.__cause__
             raise
 

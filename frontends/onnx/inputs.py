@@ -13,6 +13,7 @@ from convc.frontends.onnx.problem import ImportProblem
 from convc.frontends.onnx.tensors import element_dtype
 from convc.ir.attributes import tensor
 from convc.ir.dtypes import from_numpy
+from convc.notation import shape_text
 
 MAX_ELEMENTS = 1 << 31
 """The most of one tensor: more than any network needs, less than an index can hold."""
@@ -28,7 +29,7 @@ class _Declared:
     """Axes that are declared 0: empty if a given shape says so too, unknown otherwise (old exporters)."""
 
     def __str__(self) -> str:
-        return "unknown" if self.dims is None else _text(self.dims)
+        return "unknown" if self.dims is None else shape_text(self.dims)
 
 
 def input_types(
@@ -74,13 +75,13 @@ def _fix(value: _Declared, given: Sequence[int]) -> tuple[int, ...]:
     """The shape that is given, if the declared one allows it."""
     shape = tuple(int(size) for size in given)
     if prod(shape) > MAX_ELEMENTS:
-        raise ImportProblem(f"expected at most {MAX_ELEMENTS} elements, input '{value.name}' has {_text(shape)}")
+        raise ImportProblem(f"expected at most {MAX_ELEMENTS} elements, input '{value.name}' has {shape_text(shape)}")
     fits = value.dims is None or (
         len(shape) == len(value.dims)
         and all(not isinstance(dim, int) or dim == size for dim, size in zip(value.dims, shape))
     )
     if not fits or any(size < (0 if axis in value.empty else 1) for axis, size in enumerate(shape)):
-        raise ImportProblem(f"input '{value.name}' has the shape {value}, got {_text(shape)}")
+        raise ImportProblem(f"input '{value.name}' has the shape {value}, got {shape_text(shape)}")
     return shape
 
 
@@ -104,7 +105,7 @@ def _infer(value: _Declared, sizes: Mapping[str, Mapping[int, str]]) -> list[int
     shape = [size for size in found if size is not None]
     if value.dims is not None and len(shape) == len(value.dims):
         return shape
-    example = _text([size or 1 for size in found]) if value.dims else "1x3x224x224"
+    example = shape_text([size or 1 for size in found]) if value.dims else "1x3x224x224"
     reasons = [
         f" ({dim} is {' and '.join(f'{size} in {name!r}' for size, name in sizes[dim].items())})"
         for dim in value.dims or ()
@@ -125,7 +126,3 @@ def _type(value: onnx.ValueInfoProto, shape: Sequence[int]) -> TensorType:
         return tensor(from_numpy(element_dtype(value.type.tensor_type.elem_type)), shape)
     except ValueError as error:
         raise ImportProblem(f"input '{value.name}': {error}") from None
-
-
-def _text(shape: Sequence[int | str]) -> str:
-    return "x".join(map(str, shape)) if shape else "scalar"

@@ -19,6 +19,7 @@ import onnx
 from convc.frontends.onnx.inputs import MAX_ELEMENTS
 from convc.frontends.onnx.registry import static_shape
 from convc.frontends.onnx.scope import Known, Refused, Scope
+from convc.notation import shape_text
 
 Shape = tuple[int, ...]
 
@@ -81,7 +82,9 @@ class Sizes:
         resize = node.op_type == "Resize"
         fresh = self._resized(node, source, now, target, scope) if resize else follow(source, target, now)
         if fresh is None and -1 not in written:
-            raise ValueError(f"it makes {text(target)} of {text(source)}, and nothing says what of {text(now)}")
+            raise ValueError(
+                f"it makes {shape_text(target)} of {shape_text(source)}, and nothing says what of {shape_text(now)}"
+            )
         if fresh is None or fresh == target:
             return inputs
         axes = next((attribute.ints for attribute in node.attribute if attribute.name == "axes"), range(len(fresh)))
@@ -154,8 +157,3 @@ def _groups(source: Shape, target: Shape) -> Iterator[tuple[slice, slice]]:
         yield slice(first, i), slice(second, j)
     if i < len(source) or j < len(target):
         yield slice(i, None), slice(j, None)
-
-
-def text(shape: Sequence[int]) -> str:
-    """1x3x224x224."""
-    return "x".join(map(str, shape)) or "scalar"

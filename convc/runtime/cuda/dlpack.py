@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convc.runtime.arrays import InputError, aligned_empty, text
+from convc.notation import shape_text
+from convc.runtime.arrays import InputError, aligned_empty
 from convc.runtime.cuda.memory import Allocation
 from convc.runtime.cuda.streams import LEGACY, Event, Stream
 
@@ -189,7 +190,7 @@ def device_array(
     if found.dtype != dtype:
         raise InputError(f"input '{name}': expected {dtype}, got {found.dtype}")
     if found.shape != shape:
-        raise InputError(f"input '{name}': expected shape {text(shape)}, got {text(found.shape)}")
+        raise InputError(f"input '{name}': expected shape {shape_text(shape)}, got {shape_text(found.shape)}")
     if found.device != (here := context.driver.device.value):
         raise InputError(f"input '{name}' lies in the memory of GPU {found.device}, the network runs on GPU {here}")
     return found
