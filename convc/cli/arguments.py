@@ -34,15 +34,18 @@ def add_samples(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=natural, default=0, metavar="S", help="the seed of the first (default 0)")
 
 
-def add_shape(parser: argparse.ArgumentParser) -> None:
+def add_shape(parser: argparse.ArgumentParser, *, variants: bool) -> None:
+    """`--shape`, several of an input where the verb makes `variants`."""
+    several = (
+        "; several shapes, as in NAME=1x3x224x224,8x3x224x224 or NAME=1,8x3x224x224 (batch sizes), make a variant each"
+    )
     parser.add_argument(
         "--shape",
         action="append",
         default=[],
         metavar="NAME=1x3x224x224",
         help="the shape of an input that the model leaves open, or another than it declares where the graph allows it; "
-        "repeat it for other inputs; several shapes, as in NAME=1x3x224x224,8x3x224x224 or NAME=1,8x3x224x224 (batch "
-        "sizes), build a variant each",
+        "repeat it for other inputs" + (several if variants else ""),
     )
 
 
@@ -66,10 +69,10 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_build_options(parser: argparse.ArgumentParser) -> None:
+def add_build_options(parser: argparse.ArgumentParser, *, variants: bool) -> None:
     """What decides the code that is built."""
     add_target(parser)
-    add_shape(parser)
+    add_shape(parser, variants=variants)
     add_outputs(parser)
     add_precision(parser)
     parser.add_argument(
@@ -179,7 +182,7 @@ def one_shape(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """`--shape` options of a verb that looks at one variant. Raises UsageError."""
     found = shapes(texts)
     if len(found) > 1:
-        raise UsageError(f"--shape: expected one shape of an input, got {len(found)}: only convc build makes variants")
+        raise UsageError(f"--shape: expected one shape of an input, got {len(found)}: one variant is looked at")
     return found[0]
 
 

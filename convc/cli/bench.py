@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 HELP = "time an artifact or a model, alone or beside other engines in the same run"
 EXAMPLE = "convc bench model.convc --model model.onnx --against onnxruntime --threads 1"
 
+_PROFILES = 20  # runs, of which the median counts
 ENGINES = ("onnxruntime", "openvino", "ncnn")
 
 
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="time each kernel, beside what the machine can do at the most (measured: needs a C compiler)",
     )
-    add_build_options(parser)
+    add_build_options(parser, variants=False)
     add_json(parser)
 
 
@@ -175,13 +176,11 @@ def _on_disk(model: Path | onnx.ModelProto, shapes: Mapping[str, Sequence[int]])
         yield path
 
 
-def _profile(
-    executable: Executable, inputs: dict[str, np.ndarray], roof: Roofline | None, runs: int = 20
-) -> list[dict[str, Any]]:
+def _profile(executable: Executable, inputs: dict[str, np.ndarray], roof: Roofline | None) -> list[dict[str, Any]]:
     """A row a kernel: its median time over some runs, its rates, and what bounds them where a roofline is given."""
     from statistics import median
 
-    samples = [executable.profile(inputs) for _ in range(runs)]
+    samples = [executable.profile(inputs) for _ in range(_PROFILES)]
     times = [median(sample[i].nanoseconds for sample in samples) for i in range(len(samples[0]))]
     total = sum(times)
     kernels = executable.manifest["kernels"]

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="the artifact's folder (default: the model's name .convc, here)",
     )
-    add_build_options(parser)
+    add_build_options(parser, variants=True)
     add_threads(parser, "how many threads the artifact runs on unless it is told otherwise", "all cores")
     parser.add_argument(
         "--tune", type=trials_or_duration, metavar="N|TIME", help="tune first: so many candidates, or for so long (2m)"

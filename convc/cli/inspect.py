@@ -27,7 +27,7 @@ EXAMPLE = "convc inspect model.onnx --shape input=1x3x224x224"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, metavar="MODEL|ARTIFACT", help="what convc build takes or wrote")
-    add_shape(parser)
+    add_shape(parser, variants=False)
     add_outputs(parser)
     parser.add_argument("--graph", type=Path, metavar="FILE.svg", help="draw a model's graph before and after passes")
     add_json(parser)

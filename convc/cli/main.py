@@ -8,14 +8,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from convc import __version__
-from convc.cli import bench, build, inspect, opt, run, targets, tune, verify
 from convc.cli.arguments import UsageError
 
-VERBS = (build, run, bench, verify, tune, inspect, opt, targets)
-"""Each module has `HELP`, `EXAMPLE`, `add_arguments(parser)` and `execute(arguments) -> exit status`."""
+VERBS = ("build", "run", "bench", "verify", "tune", "inspect", "opt", "targets")
+"""Each is a module with `HELP`, `EXAMPLE`, `add_arguments(parser)` and `execute(arguments) -> exit status`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,8 +30,8 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="convc", description="An ahead-of-time compiler for convolutional networks.")
     top.add_argument("--version", action="version", version=f"convc {__version__}")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
-    for verb in VERBS:
-        name = verb.__name__.rpartition(".")[2]
+    for name in VERBS:
+        verb = import_module(f"convc.cli.{name}")
         inner = verbs.add_parser(
             name,
             help=verb.HELP,
@@ -46,9 +46,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status. 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
-    arguments = parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
+    try:  # from here on, since imports take time in which a user may think better of it
+        arguments = parser().parse_args(argv)
+        signal.signal(signal.SIGTERM, _terminate)
         status: int = arguments.execute(arguments)
         sys.stdout.flush()
         return status

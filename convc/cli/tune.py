@@ -35,7 +35,7 @@ EXAMPLE = "convc tune model.onnx --threads 1 --time-limit 10m"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="what convc build takes")
     add_target(parser)
-    add_shape(parser)
+    add_shape(parser, variants=True)
     add_outputs(parser)
     add_precision(parser)
     parser.add_argument(

@@ -16,6 +16,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from convc.cli.main import main
+
 Convc = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -307,6 +309,17 @@ def test_an_interrupted_build_leaves_nothing(number: signal.Signals, model: Path
     assert files(tmp_path) == ["net.onnx"]
 
 
+def test_an_interrupt_while_verbs_are_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("convc.cli.main.import_module", interrupted)
+    assert main(["targets"]) == 130
+    assert capsys.readouterr() == ("", "convc: interrupted\n")
+
+
 def test_a_closed_pipe_ends_quietly(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "convc", "targets"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -321,6 +334,7 @@ LIGHT = """
 import sys
 import convc
 import convc.cli.main
+convc.cli.main.parser()
 heavy = {"numpy", "tvm", "tvm_ffi", "onnx", "onnxruntime", "xdsl", "rich"} & set(sys.modules)
 assert not heavy, heavy
 """
