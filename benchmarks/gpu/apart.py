@@ -79,11 +79,12 @@ def run_apart(
     cases: Sequence[Planned],
     seconds: float,
     on_change: OnChange = lambda results, found: None,
+    early: bool = True,
 ) -> Results:
     """The results of cases, in order, for at most so many seconds. `command` is a process's, which is given the path of
     a JSON file: `cases`, `trace` (whether only to name the steps of the first), `torch` (whether to use it), `early`
     (whether kernels may begin before the one before has ended), `output`. `on_change` is given what is new."""
-    supervisor = _Supervisor(command, list(cases), time.monotonic() + seconds, on_change)
+    supervisor = _Supervisor(command, list(cases), time.monotonic() + seconds, on_change, early)
     supervisor.run()
     return supervisor.results
 
@@ -104,10 +105,12 @@ class _Stop:
 class _Supervisor:
     """What has been found, and what is left to do."""
 
-    def __init__(self, command: Sequence[str], cases: list[Planned], deadline: float, on_change: OnChange) -> None:
+    def __init__(
+        self, command: Sequence[str], cases: list[Planned], deadline: float, on_change: OnChange, early: bool
+    ) -> None:
         self.results = Results()
         self._command, self._rest, self._deadline, self._on_change = command, cases, deadline, on_change
-        self._options = {"torch": True, "early": True}
+        self._options = {"torch": True, "early": early}
 
     def run(self) -> None:
         while self._rest and self._in_time:

@@ -10,8 +10,8 @@ from typing import Any
 COMPILED = "torch.compile"
 """The engine that searches for minutes: it comes when all others have been measured."""
 _PATIENCE = {"": 75.0, "convc": 30.0, COMPILED: 300.0}
-_OTHERS = 60.0
-"""Seconds. Libraries choose among their algorithms at first."""
+_OTHERS = 120.0
+"""Seconds. Libraries choose among their algorithms at first, and compile some."""
 _LONG, _SHORT = 1.0, 0.3
 """Seconds of turns for each engine."""
 

@@ -7,8 +7,8 @@ The most telling comes first (`gpu/plan.py`), and results.json and results.md ar
 found, so that whatever ends the run leaves what it had. For each model, precision and batch, convc's outputs are
 compared with the network's definition and with torch in fp32; engines take turns, A B A B, over four sets of inputs;
 times are medians by the device's clock, ratios medians of the ratios of each round. An engine that fails is told in a
-line, one that is wrong is marked and timed. Networks run in a process apart (`gpu/apart.py`): one that dies or hangs is
-traced to its kernel, and the rest goes on.
+line, one that is wrong is marked and timed; where convc is, `--late` tells whether kernels begin too early. Networks
+run in a process apart (`gpu/apart.py`): one that dies or hangs is traced to its kernel, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -246,6 +246,7 @@ def main() -> None:
     parser.add_argument("--batch", type=_names, help="at these batch sizes only")
     parser.add_argument("--engines", type=_names, help=f"beside convc (default {','.join(ENGINES)})")
     parser.add_argument("--seconds", type=float, help="how long to time each engine (default 0.3, the first model 1)")
+    parser.add_argument("--late", action="store_true", help="convc's kernels wait for each other's end")
     parser.add_argument("--work", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
@@ -285,7 +286,8 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"cannot write {arguments.output.with_suffix('.json')}: {error.strerror}")
     command = [sys.executable, str(PACK / "run.py"), "--work"]
-    results = run_apart(command, cases, 60 * arguments.minutes - (time.monotonic() - begin), on_change).to_dict()
+    left = 60 * arguments.minutes - (time.monotonic() - begin)
+    results = run_apart(command, cases, left, on_change, early=not arguments.late).to_dict()
     print(report.markdown({**results, "rows": [{**row, "kernels": []} for row in results["rows"]]}))
     try:
         report.plot(results["rows"], results["engines"], arguments.output.with_suffix(".svg"))

@@ -297,6 +297,21 @@ def test_a_torch_without_a_gpu_is_told(on_software) -> None:
     assert [(row["batch"], list(row["engines"])) for row in results["rows"]] == [(1, ["convc"]), (2, ["convc"])]
 
 
+def test_kernels_that_begin_too_early_do_so_once(on_software) -> None:
+    (artifact,) = on_software.glob("models/*/*.convc")
+    text = (artifact / SOURCE).read_text()
+    text = text.replace("convc_grid_begin();", "").replace("convc_grid_wait();", "")
+    (artifact / SOURCE).write_text(text)
+    compile_for_software(artifact)
+    early = "small fp16 x1: .*, though each step by itself goes through: from here on no kernel begins early"
+    for options, stopped in (([], [early]), (["--late"], [])):
+        assert run(on_software, *options).returncode == 0
+        results = json.loads((on_software / "results.json").read_text())
+        assert len(results["stopped"]) == len(stopped)
+        assert all(map(re.fullmatch, stopped, results["stopped"])), results["stopped"]
+        assert [row["engines"]["convc"]["right"] for row in results["rows"]] == [True, True]
+
+
 def test_a_network_is_made_once(on_software) -> None:
     """Processes follow each other, and each network comes up several times."""
     assert run(on_software).returncode == 0
