@@ -23,7 +23,7 @@ test-slow: .venv/.made ## run the slow sweeps; CONVC_ZOO=DIR and CONVC_TRAINED=D
 	$(BIN)/pytest -m slow
 
 test-gpu: .venv/.made ## run the tests that need a GPU; CONVC_ZOO=DIR adds the models in a folder
-	$(BIN)/pytest -m gpu
+	$(BIN)/pytest -m gpu -v
 
 test-avx512: .venv/.made ## run the tests of kernels and networks with the schedules of AVX-512, on any machine
 	$(BIN)/pytest -n auto --vectors-of cpu:skylake-avx512 tests/targets/cpu tests/models tests/conformance

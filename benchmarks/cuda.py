@@ -46,6 +46,7 @@ from convc.ir.signature import input_signature
 from convc.ir.weights import WeightStore
 from convc.pipeline import Build
 from convc.targets.target import AnyTarget, TargetError, parse_target
+from convc.targets.toolchain import ToolchainError
 from convc.verify.precision import PRECISIONS
 
 MOST_BYTES = 60 * 10**6
@@ -249,7 +250,7 @@ def main() -> None:
             *(arguments.output, models, arguments.target, arguments.batch, arguments.others),
             *(arguments.precision, arguments.large),
         )
-    except (PackError, TargetError, ImportProblem, OSError) as error:
+    except (PackError, TargetError, ImportProblem, ToolchainError, OSError) as error:
         sys.exit(str(error))
     print(f"{arguments.output}.tar.gz: {size / 1e6:.1f} MB; there: python {arguments.output.name}/run.py")
 

@@ -21,6 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="in this process `cpu` has the vectors, registers and caches of another processor, such as "
         "cpu:skylake-avx512, and this machine's instructions: its schedules run where it is not",
     )
+    parser.addoption(
+        "--emulate", action="store_true", help="run the tests that need a GPU (-m gpu) on the software device, slowly"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

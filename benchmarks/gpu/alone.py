@@ -103,16 +103,17 @@ def convc_engine(case: HostCase, executable: Executable, engine: CudaEngine) -> 
 
 
 class Alone:
-    """This machine's first GPU, driven by convc alone. Raises CudaError without one."""
+    """This machine's first GPU, driven by convc alone; `early`: kernels may begin before the one before has ended.
+    Raises CudaError without one."""
 
-    def __init__(self) -> None:
-        self._driver = Driver()
+    def __init__(self, early: bool = True) -> None:
+        self._driver, self._early = Driver(), early
 
     def describe(self) -> dict[str, str]:
         return {"gpu": self._driver.describe().name, "driver": self._driver.version, "torch": "none"}
 
     def load(self, artifact: Path) -> tuple[Executable, CudaEngine]:
-        return loaded(artifact)
+        return loaded(artifact, self._early)
 
     def check(self) -> None:
         """Raises CudaError where the GPU takes no more work."""
@@ -125,10 +126,15 @@ def data_sheet(target: Mapping[str, Any], precision: str) -> Roofline:
     return Roofline(target["multiprocessors"] * target["clock"] * flops / 1e9, target["bandwidth"] / 1e9)
 
 
-def loaded(artifact: Path) -> tuple[Executable, CudaEngine]:
-    """convc's network on this machine's GPU, ready to run. Raises ArtifactError."""
+def loaded(artifact: Path, early: bool = True) -> tuple[Executable, CudaEngine]:
+    """convc's network on this machine's GPU, ready to run; `early`: its kernels may begin before the one before has
+    ended. Raises ArtifactError."""
     manifest = read_manifest(artifact)
     check_files(artifact, manifest)
+    if not early:
+        for kernel in manifest["kernels"].values():
+            for launch in kernel["launches"]:
+                launch["early"] = False
     engine = CudaEngine(artifact, manifest)
     return Executable(artifact, manifest, engine=engine), engine
 

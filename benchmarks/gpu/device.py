@@ -39,11 +39,13 @@ class Device(Protocol):
 
 
 class Cuda:
-    """This machine's first GPU. Raises RuntimeError without one that torch can use."""
+    """This machine's first GPU; `early`: convc's kernels may begin before the one before has ended. Raises RuntimeError
+    without one that torch can use."""
 
     name = "cuda"
 
-    def __init__(self) -> None:
+    def __init__(self, early: bool = True) -> None:
+        self._early = early
         if not torch.cuda.is_available():
             raise RuntimeError("torch finds no GPU")
 
@@ -57,7 +59,7 @@ class Cuda:
         }
 
     def load(self, artifact: Path) -> tuple[Executable, CudaEngine]:
-        return loaded(artifact)
+        return loaded(artifact, self._early)
 
     def check(self) -> None:
         torch.cuda.synchronize()

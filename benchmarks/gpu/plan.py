@@ -4,11 +4,14 @@ last."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 COMPILED = "torch.compile"
 """The engine that searches for minutes: it comes when all others have been measured."""
+_PATIENCE = {"": 75.0, "convc": 30.0, COMPILED: 300.0}
+_OTHERS = 120.0
+"""Seconds. Libraries choose among their algorithms at first, and compile some."""
 _LONG, _SHORT = 1.0, 0.3
 """Seconds of turns for each engine."""
 
@@ -30,9 +33,19 @@ class Planned:
         return f"{self.model} {self.precision} x{self.batch}"
 
     @property
-    def patience(self) -> float:
-        """Seconds after which it is taken for hung."""
-        return 300.0 if COMPILED in self.peers else 75.0
+    def network(self) -> tuple[str, str]:
+        """What its batches have in common: what one of them does, the others would do."""
+        return self.model, self.precision
+
+    def without(self, peer: str) -> Planned:
+        """The same beside one engine less."""
+        return replace(self, peers=tuple(each for each in self.peers if each != peer))
+
+
+def patience(engine: str) -> float:
+    """How many seconds a process may say nothing before it is taken for hung: at an engine, or, without a name, at what
+    comes before the first (the network's weights, and what it computes by definition)."""
+    return _PATIENCE.get(engine, _OTHERS)
 
 
 def plan(contents: Mapping[str, Any], peers: Sequence[str], seconds: float | None = None) -> list[Planned]:

@@ -7,8 +7,8 @@ The most telling comes first (`gpu/plan.py`), and results.json and results.md ar
 found, so that whatever ends the run leaves what it had. For each model, precision and batch, convc's outputs are
 compared with the network's definition and with torch in fp32; engines take turns, A B A B, over four sets of inputs;
 times are medians by the device's clock, ratios medians of the ratios of each round. An engine that fails is told in a
-line, one that is wrong is marked and timed. Networks run in a process apart (`gpu/apart.py`): one that dies or hangs is
-traced to its kernel, and the rest goes on.
+line, one that is wrong is marked and timed; where convc is, `--late` tells whether kernels begin too early. Networks
+run in a process apart (`gpu/apart.py`): one that dies or hangs is traced to its kernel, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import gc
 import importlib.util
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +31,7 @@ if importlib.util.find_spec("numpy") is None:
 
 import numpy as np
 
+from convc.artifact.manifest import WEIGHTS
 from convc.bench import take_turns
 from convc.roofline import Roofline
 from convc.runtime import ArtifactError, Executable
@@ -49,14 +51,23 @@ Makers = Mapping[str, Callable[[Any], Engine]]
 
 
 def run_case(
-    case: Any, planned: Planned, tolerance: float, loaded: Loaded, roofline: Roofline, peers: Makers
+    case: Any,
+    planned: Planned,
+    tolerance: float,
+    loaded: Loaded,
+    roofline: Roofline,
+    peers: Makers,
+    device: Any,
+    at: Callable[[str], None] = lambda engine: None,
 ) -> dict[str, Any]:
-    """`engines`: the error and times of each, or why there are none; `kernels`: convc's, slowest first."""
+    """`engines`: the error and times of each, or why there are none; `kernels`: convc's, slowest first. `at` is told
+    the engine whose turn it is. What leaves the device unable to work ends this."""
     makers: dict[str, Callable[[Any], Engine]] = {"convc": lambda case: convc_engine(case, *_found(loaded))}
     makers |= {name: peers[name] for name in planned.peers}
     engines: dict[str, dict[str, Any]] = {}
     timers: dict[str, Callable[[], float]] = {}
     for name, make in makers.items():
+        at(name)
         # Whatever an engine raises is a line of the report, and the rest goes on.
         try:
             engine = make(case)
@@ -64,10 +75,13 @@ def run_case(
             engine.milliseconds()
         except Exception as problem:
             engines[name] = {"failed": one_line(problem)}
+            if not _works(device):
+                return {"engines": engines, "kernels": []}
             continue
         # How long a wrong result takes is worth knowing too.
         engines[name] = {"error": error if math.isfinite(error) else None, "right": error <= tolerance}
         timers[name] = engine.milliseconds
+    at("convc")
     timings = take_turns(timers, planned.seconds * len(timers)) if timers else {}
     for name, timing in timings.items():
         engines[name] |= {"median_ms": timing.median_ms, "min_ms": timing.min_ms, "rounds": timing.runs}
@@ -78,6 +92,14 @@ def run_case(
         names = [entry["name"] for entry in case.graph["inputs"]]
         kernels = kernel_table(_found(loaded)[0], dict(zip(names, case.feeds[0], strict=True)), roofline)
     return {"engines": engines, "kernels": kernels}
+
+
+def _works(device: Any) -> bool:
+    try:
+        device.check()
+    except Exception:
+        return False
+    return True
 
 
 def _found(loaded: Loaded) -> tuple[Executable, CudaEngine]:
@@ -117,7 +139,8 @@ class Networks:
             self._loaded = ArtifactError("nothing is loaded")
             gc.collect()
             artifact = self._pack / "models" / planned.model / f"{planned.precision}.convc"
-            restore(artifact, self.weights(planned.model))
+            if not (artifact / WEIGHTS).exists():
+                restore(artifact, self.weights(planned.model))
             try:
                 self._loaded = self._device.load(artifact)
             except ArtifactError as error:
@@ -148,7 +171,10 @@ def run_cases(
         graph, defined = networks.graph(planned)
         case = case_of(graph, networks.weights(planned.model), planned.precision, defined)
         tolerance = networks.contents["precisions"][planned.precision]
-        found = run_case(case, planned, tolerance, loaded, rooflines[planned.precision], peers)
+        found = run_case(
+            *(case, planned, tolerance, loaded, rooflines[planned.precision], peers),
+            *(device, lambda engine: say({"engine": engine})),
+        )
         row = {"model": planned.model, "precision": planned.precision, "batch": planned.batch}
         notes = {"reference": {"doubt": case.doubt, "untold": case.untold}}
         say({"row": row | notes | found})
@@ -176,27 +202,35 @@ def trace(pack: Path, device: Any, planned: Planned, say: Callable[[Mapping[str,
 
 def work(task: Mapping[str, Any]) -> None:
     """A process of `run_apart`'s, on this machine's GPU."""
-    cases = [Planned(**{**case, "peers": tuple(case["peers"])}) for case in task["cases"]]
     with Path(task["output"]).open("a") as output:
 
         def say(found: Mapping[str, Any]) -> None:
             output.write(json.dumps(found) + "\n")
             output.flush()
 
-        if task["trace"]:
-            trace(PACK, Alone(), cases[0], say)
-        elif importlib.util.find_spec("torch") is None:
-            run_cases(PACK, Alone(), cases, say, {}, HostCase, _told)
-        else:
-            from gpu.device import Cuda
-            from gpu.engines import PEERS, Case
-            from gpu.rates import measure
+        try:
+            _work(task, say)
+        except Exception as error:
+            say({"raised": one_line(error)})
+            raise
 
-            device = Cuda()
-            run_cases(
-                *(PACK, device, cases, say, PEERS, lambda *parts: Case(*parts, device)),
-                lambda precision, loaded: measure(precision, device),
-            )
+
+def _work(task: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) -> None:
+    cases = [Planned(**{**case, "peers": tuple(case["peers"])}) for case in task["cases"]]
+    if task["trace"]:
+        trace(PACK, Alone(task["early"]), cases[0], say)
+    elif not task["torch"] or importlib.util.find_spec("torch") is None:
+        run_cases(PACK, Alone(task["early"]), cases, say, {}, HostCase, _told)
+    else:
+        from gpu.device import Cuda
+        from gpu.engines import PEERS, Case
+        from gpu.rates import measure
+
+        device = Cuda(task["early"])
+        run_cases(
+            *(PACK, device, cases, say, PEERS, lambda *parts: Case(*parts, device)),
+            lambda precision, loaded: measure(precision, device),
+        )
 
 
 def _told(precision: str, loaded: Loaded) -> Roofline:
@@ -212,6 +246,7 @@ def main() -> None:
     parser.add_argument("--batch", type=_names, help="at these batch sizes only")
     parser.add_argument("--engines", type=_names, help=f"beside convc (default {','.join(ENGINES)})")
     parser.add_argument("--seconds", type=float, help="how long to time each engine (default 0.3, the first model 1)")
+    parser.add_argument("--late", action="store_true", help="convc's kernels wait for each other's end")
     parser.add_argument("--work", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
@@ -219,6 +254,8 @@ def main() -> None:
         work(json.loads(arguments.work.read_text()))
         return
     begin = time.monotonic()
+    if not os.access(PACK, os.W_OK):
+        sys.exit(f"{PACK} cannot be written to, and weights are made there: unpack it elsewhere")
     if unknown := set(arguments.engines or ()) - set(ENGINES):
         sys.exit(f"unknown engine {min(unknown)}; known: {', '.join(ENGINES)}")
     try:
@@ -239,12 +276,19 @@ def main() -> None:
     def on_change(results: Results, found: Mapping[str, Any]) -> None:
         if text := report.progress(found):
             print(f"{time.monotonic() - begin:4.0f} s  {text}", flush=True)
+        elif found:
+            return
         _replace(arguments.output.with_suffix(".json"), json.dumps(results.to_dict(), indent=1) + "\n")
         _replace(arguments.output.with_suffix(".md"), report.markdown(results.to_dict()))
 
+    try:
+        on_change(Results(), {})
+    except OSError as error:
+        sys.exit(f"cannot write {arguments.output.with_suffix('.json')}: {error.strerror}")
     command = [sys.executable, str(PACK / "run.py"), "--work"]
-    results = run_apart(command, cases, 60 * arguments.minutes - (time.monotonic() - begin), on_change).to_dict()
-    print(report.markdown(results))
+    left = 60 * arguments.minutes - (time.monotonic() - begin)
+    results = run_apart(command, cases, left, on_change, early=not arguments.late).to_dict()
+    print(report.markdown({**results, "rows": [{**row, "kernels": []} for row in results["rows"]]}))
     try:
         report.plot(results["rows"], results["engines"], arguments.output.with_suffix(".svg"))
     except ImportError:

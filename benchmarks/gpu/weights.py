@@ -84,7 +84,9 @@ def write_weights(
         if array is None:
             raise KeyError(f"{artifact}: nothing says how {name} is made")
         tensors[name] = (offset, array)
-    write_tensors(artifact / WEIGHTS, tensors, size)
+    unfinished = artifact / f"{WEIGHTS}.new"  # at any time the file is whole, if it is there
+    write_tensors(unfinished, tensors, size)
+    unfinished.replace(artifact / WEIGHTS)
 
 
 def restore(artifact: Path, weights: Mapping[str, np.ndarray]) -> None:

@@ -268,6 +268,9 @@ def test_a_pack_is_run_from_end_to_end(packed, monkeypatch) -> None:
         *(packed, device, [Planned("small", "fp16", 2, tuple(peers), 1e-9)], said.append, peers),
         *(lambda *parts: Case(*parts, device), lambda precision, loaded: Roofline(100.0, 10.0)),
     )
+    engines = [found["engine"] for found in said if "engine" in found]
+    assert engines == ["convc", *peers, "convc"]  # by themselves, then in turns
+    said = [found for found in said if "engine" not in found]
     assert [list(found) for found in said] == [["machine"], ["begin"], ["rates"], ["row"], ["done"]]
     row = said[3]["row"]
     assert (row["model"], row["precision"], row["batch"]) == ("small", "fp16", 2)
@@ -309,12 +312,30 @@ def test_what_is_wrong_or_cannot_be_loaded_is_not_timed(residual, monkeypatch) -
     graph, context = simplified(residual)
     case = Case(graph, context.weights, "fp32", {}, Clock())
     planned = Planned("residual", "fp32", 1, ("torch",), 1e-9)
-    found = run_case(case, planned, 1e-4, ArtifactError("built for another GPU"), Roofline(1.0, 1.0), {"torch": eager})
+    refused, roofline = ArtifactError("built for another GPU"), Roofline(1.0, 1.0)
+    found = run_case(case, planned, 1e-4, refused, roofline, {"torch": eager}, case.device)
     assert found["engines"]["convc"] == {"failed": "ArtifactError: built for another GPU"}
     assert found["engines"]["torch"]["median_ms"] == 2.0 / 4  # four sets of inputs
     assert "convc_ratio" not in found["engines"]["torch"]
     assert found["kernels"] == []
     assert case.error([np.full((1, 5), np.nan)]) == float("inf")
+
+
+class Lost(Clock):
+    """What the first kernel of convc has left is of no use to anybody."""
+
+    def check(self) -> None:
+        raise RuntimeError("an illegal memory access was encountered")
+
+
+def test_what_the_device_does_not_survive_is_not_blamed_on_others(residual) -> None:
+    graph, context = simplified(residual)
+    case = Case(graph, context.weights, "fp32", {}, Lost())
+    planned, at = Planned("residual", "fp32", 1, ("torch",), 1e-9), []
+    fault, roofline = ArtifactError("an illegal memory access"), Roofline(1.0, 1.0)
+    found = run_case(case, planned, 1e-4, fault, roofline, {"torch": eager}, case.device, at.append)
+    assert found == {"engines": {"convc": {"failed": "ArtifactError: an illegal memory access"}}, "kernels": []}
+    assert at == ["convc"]
 
 
 def test_rates_are_those_of_the_clock() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from convc.artifact.manifest import SOURCE, read_manifest, write_manifest
 
 without_gpu = pytest.mark.skipif(bool(shutil.which("nvidia-smi")), reason="this machine has an NVIDIA driver")
 
@@ -100,6 +103,20 @@ def test_an_artifact_for_a_gpu_does_not_run_without_one(convc, model) -> None:
     assert "built for cuda:sm_90a: this machine has no NVIDIA driver" in done.stderr
     assert convc("build", model, "-o", "cpu.convc", "--no-verify").returncode == 0
     assert "only code for GPUs is emulated" in convc("run", "cpu.convc", "--random", "0", "--emulate").stderr
+
+
+def test_a_kernel_that_faults_is_one_line(convc, model, tmp_path) -> None:
+    """What was made on a device cannot be freed after that, and need not be."""
+    artifact = tmp_path / "small.convc"
+    assert convc("build", model, "--target", "cuda:sm_80", "-O", "0", "--no-verify").returncode == 0
+    head, begin, rest = (artifact / SOURCE).read_text().partition("{\n")
+    (artifact / SOURCE).write_text(f"{head}{begin}  __trap();\n{rest}")
+    write_manifest(artifact, read_manifest(artifact))
+    done = convc("run", "small.convc", "--random", "0", "--emulate")
+    assert done.returncode == 1
+    device, line = done.stderr.strip().splitlines()
+    assert re.match(r"emulated CUDA device: kernel \w+, block .*: __trap was called", device)
+    assert re.fullmatch(r"convc: error: cu\w+: CUDA_ERROR_LAUNCH_FAILED", line)
 
 
 @without_gpu

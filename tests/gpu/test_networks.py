@@ -1,42 +1,34 @@
-"""Whole networks on this machine's GPU beside onnxruntime: `make test-gpu`."""
+"""Whole networks on this machine's GPU beside onnxruntime: `make test-gpu`; on the software device with
+`pytest -m gpu --emulate tests/gpu`."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
-import numpy as np
 import onnx
 import pytest
 
-from convc.pipeline import Build
-from convc.runtime import Executable, load
-from convc.targets.target import AnyTarget, TargetError, parse_target
-from convc.verify import PRECISIONS, verify_variants
+from convc.targets.cuda.target import CudaTarget, parse_cuda
+from convc.verify import PRECISIONS
 
 pytestmark = pytest.mark.gpu
 
 ROOT = Path(__file__).parents[2]
+DIGITS = ROOT / "examples" / "digits" / "digits.onnx"
 ZOO = sorted(Path(os.environ["CONVC_ZOO"]).glob("*.onnx")) if "CONVC_ZOO" in os.environ else []
 
-
-@pytest.fixture(scope="session")
-def gpu() -> AnyTarget:
-    try:
-        return parse_target("cuda")
-    except TargetError as error:
-        pytest.skip(str(error))
-
-
-def built(model: Path, target: AnyTarget, precision: str, folder: Path, **shape: tuple[int, ...]) -> Executable:
-    Build(target, precision=precision).run(model, folder / "model.convc", [shape])
-    return load(folder / "model.convc")
+Try: TypeAlias = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
-def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def resnet50(tmp_path_factory: pytest.TempPathFactory, emulate: bool) -> Path:
     """The ResNet-50 that the demo makes."""
+    if emulate:
+        pytest.skip("a ResNet-50 on the software device takes minutes")
     spec = importlib.util.spec_from_file_location("resnet50", ROOT / "examples" / "resnet50.py")
     assert spec
     assert spec.loader
@@ -48,32 +40,45 @@ def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_digits(precision: str, gpu: AnyTarget, tmp_path: Path) -> None:
-    model = ROOT / "examples" / "digits" / "digits.onnx"
-    executable = built(model, gpu, precision, tmp_path, image=(5, 1, 8, 8))
-    assert all(report.passed for report in verify_variants(executable, model, samples=3, seed=0))
+def test_digits(precision: str, check: Try) -> None:
+    """Variants of several batch sizes."""
+    check(DIGITS, precision, {"image": (1, 1, 8, 8)}, {"image": (5, 1, 8, 8)})
+
+
+@pytest.mark.parametrize("level", range(3))
+def test_levels(level: int, check: Try) -> None:
+    check(DIGITS, "fp32", {"image": (2, 1, 8, 8)}, level=level)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_older_architectures(precision: str, gpu: CudaTarget, check: Try) -> None:
+    """Hopper runs what any GPU of capability 9.0 would."""
+    if gpu.arch != "sm_90a":
+        pytest.skip(f"{gpu.arch} has no instructions of its own")
+    check(DIGITS, precision, {"image": (2, 1, 8, 8)}, target=parse_cuda("cuda:sm_90"))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_resnet50(precision: str, gpu: AnyTarget, resnet50: Path, tmp_path: Path) -> None:
-    executable = built(resnet50, gpu, precision, tmp_path)
-    for report in verify_variants(executable, resnet50, samples=3, seed=0):
-        assert report.passed, report.summary()
+def test_resnet50(precision: str, resnet50: Path, check: Try) -> None:
+    check(resnet50, precision)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("model", ZOO, ids=lambda path: path.stem)
-def test_zoo(model: Path, precision: str, gpu: AnyTarget, tmp_path: Path) -> None:
-    executable = built(model, gpu, precision, tmp_path)
-    for report in verify_variants(executable, model, samples=3, seed=0):
-        assert report.passed, report.summary()
+def test_zoo(model: Path, precision: str, check: Try) -> None:
+    check(model, precision)
 
 
-def test_runs_repeat_to_the_last_bit(gpu: AnyTarget, resnet50: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["digits", "resnet50"])
+def test_runs_repeat_to_the_last_bit(model: str, gpu: CudaTarget, run: Try, request: pytest.FixtureRequest) -> None:
     """No sum depends on the order in which blocks end."""
-    executable = built(resnet50, gpu, "fp16", tmp_path)
-    (name, shape, dtype), *_ = executable.inputs
-    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
-    first = executable(x)
-    for _ in range(5):
-        np.testing.assert_array_equal(executable({name: x}), first)
+    path, shapes = (DIGITS, {"image": (5, 1, 8, 8)}) if model == "digits" else (request.getfixturevalue(model), {})
+    run("repeats.py", path, "fp16", shapes)
+
+
+def test_tensors_of_torch(run: Try, emulate: bool) -> None:
+    if emulate:
+        pytest.skip("torch's tensors lie in a GPU's memory")
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed")
+    run("tensors.py", DIGITS, "fp16", {"image": (5, 1, 8, 8)})

@@ -17,8 +17,10 @@ import pytest
 from convc.artifact.manifest import write_manifest
 from convc.runtime import ArtifactError, Executable, InputError, load
 from convc.runtime.cuda.dlpack import DeviceArray
-from convc.runtime.cuda.driver import Driver
+from convc.runtime.cuda.driver import CudaError, Driver
 from convc.runtime.cuda.engine import CudaEngine
+from convc.runtime.cuda.memory import Allocation, Pool
+from convc.runtime.cuda.streams import Event
 from convc.targets.cuda.emulator.build import emulated_driver
 from convc.targets.cuda.emulator.load import load_emulated
 
@@ -217,3 +219,20 @@ def test_kernels_of_gpus_without_such_launches_do_not(tmp_path: Path, build_text
     build_text(tmp_path / "old.convc", two_layers_text, target="cuda:sm_80")
     manifest = json.loads((tmp_path / "old.convc" / "manifest.json").read_text())
     assert not any(launch["early"] for kernel in manifest["kernels"].values() for launch in kernel["launches"])
+
+
+def test_what_a_fault_has_taken_is_freed_in_silence(monkeypatch) -> None:
+    """Destructors that fail print a traceback each, after the line that says what happened."""
+    driver = Driver(emulated_driver())
+    pool = Pool(driver)
+    event, memory = Event(pool.context), Allocation(pool, 100, pool.context.stream)
+
+    def lost(function: str, *arguments: Any) -> None:
+        raise CudaError(f"{function}: CUDA_ERROR_ILLEGAL_ADDRESS", 700)
+
+    told: list[Any] = []
+    monkeypatch.setattr(driver, "call", lost)
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    del event, memory
+    pool.context.close()
+    assert told == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from contextlib import suppress
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,10 +194,12 @@ class Context:
         return handle
 
     def free(self, handle: c_void_p) -> None:
-        """Free something that was made here, unless `close` has."""
+        """Free something that was made here, unless `close` has. After a fault the driver frees nothing any more;
+        whoever ran the kernel was told, and the end of the process frees all."""
         if found := self._freed_by.pop(id(handle), None):
-            self.enter()
-            self.driver.call(*found)
+            with suppress(CudaError):
+                self.enter()
+                self.driver.call(*found)
 
     @property
     def closed(self) -> bool:
@@ -209,8 +212,9 @@ class Context:
 
 
 def _close(driver: Driver, handle: c_void_p, freed_by: dict[int, tuple[str, c_void_p]]) -> None:
-    driver.call("cuCtxSetCurrent", handle)
-    driver.call("cuCtxSynchronize")
-    while freed_by:
-        driver.call(*freed_by.popitem()[1])
-    driver.call("cuDevicePrimaryCtxRelease_v2", driver.device)
+    with suppress(CudaError):  # as in `Context.free`
+        driver.call("cuCtxSetCurrent", handle)
+        driver.call("cuCtxSynchronize")
+        while freed_by:
+            driver.call(*freed_by.popitem()[1])
+        driver.call("cuDevicePrimaryCtxRelease_v2", driver.device)

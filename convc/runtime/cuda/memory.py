@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 from ctypes import byref, c_int, c_size_t, c_ubyte, c_uint64, c_ushort, c_void_p
 
-from convc.runtime.cuda.driver import Context, Driver
+from convc.runtime.cuda.driver import Context, CudaError, Driver
 from convc.runtime.cuda.streams import Stream
 
 ALIGNMENT = 256
@@ -48,10 +49,11 @@ class Allocation:
     def __del__(self) -> None:
         if not hasattr(self, "address") or self.pool.context.closed:
             return
-        self.pool.context.enter()
-        if self.shared:
-            self.pool.context.synchronise_all()
-        self.pool.context.driver.call("cuMemFreeAsync", c_uint64(self.address), self.stream.handle)
+        with suppress(CudaError):  # as in `Context.free`
+            self.pool.context.enter()
+            if self.shared:
+                self.pool.context.synchronise_all()
+            self.pool.context.driver.call("cuMemFreeAsync", c_uint64(self.address), self.stream.handle)
 
 
 def aligned(nbytes: int) -> int:
