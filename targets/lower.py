@@ -154,7 +154,7 @@ class _Lowering:
             return self.library.place_weight(op.key, self.weights[op.key])
         assert isinstance(op, ConstantOp), f"{op} is no operand of a kernel"
         array = np.full(physical_shape(value), op.value.value.data, to_numpy(element_type(value)))
-        return self.library.place_weight(f"constant.{op.value.value.data:g}.{value.type}", array)
+        return self.library.place_weight(f"constant.{op.value.value.data!r}.{value.type}", array)
 
 
 def _plan_arena(kernels: Sequence[KernelOp], placement: Placement, roots: dict[SSAValue, Place]) -> int:
