@@ -54,6 +54,9 @@ from convc.passes.rewriting import copy_kernel, erase_dead, main_block, outline,
 MAX_OPS = 32
 """Longest chain in one kernel: beyond this registers spill and compile time grows."""
 MAX_OPERANDS = 64
+MAX_COMPUTED = 128
+"""Operations for an element of a kernel, each counted as often as its result is read: what two read is computed for
+both. A chain of `x * tanh(x)` doubles at each step; ten steps in one kernel took LLVM minutes."""
 
 _MOVEMENT = (BroadcastOp, CastOp, ConcatOp, PadOp, ShuffleOp, SliceOp, TransposeOp)
 _CHEAP = frozenset({Fn.ABS, Fn.ADD, Fn.CLIP, Fn.MAX, Fn.MIN, Fn.MUL, Fn.NEG, Fn.RELU, Fn.SUB, Fn.HARD_SIGMOID})
@@ -178,7 +181,7 @@ class _Fusion:
 def _may_join(producer: Group, group: Group, merged: Group, op: Operation) -> bool:
     if producer.anchor is not None and group.anchor is not None:
         return False
-    if len(merged.ops) > MAX_OPS or _operand_count(merged) > MAX_OPERANDS:
+    if len(merged.ops) > MAX_OPS or _operand_count(merged) > MAX_OPERANDS or _computed(merged) > MAX_COMPUTED:
         return False
     inside = set(merged.ops)
     if any(user not in inside for user in users(producer.output)):
@@ -197,6 +200,15 @@ def _may_join(producer: Group, group: Group, merged: Group, op: Operation) -> bo
 def _operand_count(group: Group) -> int:
     inside = set(group.ops)
     return len({operand for op in group.ops for operand in op.operands if operand.owner not in inside})
+
+
+def _computed(group: Group) -> int:
+    """How many operations an element of a group's result takes, what is read several times computed anew."""
+    counts: dict[SSAValue, int] = {}
+    for op in group.ops:
+        inside = sum(counts.get(operand, 0) for operand in op.operands)
+        counts[op.results[0]] = 0 if op is group.anchor else 1 + inside
+    return counts[group.output]
 
 
 def _copy_returned(terminator: Operation | None) -> None:
