@@ -27,7 +27,7 @@ from math import prod
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import ReturnOp
-from xdsl.ir import BlockArgument, Operation, SSAValue
+from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from convc.ir.attributes import shape_of
@@ -49,7 +49,7 @@ from convc.ir.functions import Fn
 from convc.ir.kernel import ANCHORS, KernelOp
 from convc.ir.views import ALIGNMENT, nbytes
 from convc.passes.options import one_of, positive
-from convc.passes.rewriting import copy_kernel, erase_dead, main_block, outline, users
+from convc.passes.rewriting import copy_kernel, erase_dead, main_block, outline, returned_values, users
 
 MAX_OPS = 32
 """Longest chain in one kernel: beyond this registers spill and compile time grows."""
@@ -105,7 +105,7 @@ class Fuse(ModulePass):
             after = group.ops[-1].next_op
             assert after is not None
             outline(group.ops, [group.output], before=after)
-        _copy_returned(block.last_op)
+        _copy_returned(block)
         erase_dead(block)
 
     def _becomes_view(self, op: Operation) -> bool:
@@ -211,14 +211,12 @@ def _computed(group: Group) -> int:
     return counts[group.output]
 
 
-def _copy_returned(terminator: Operation | None) -> None:
+def _copy_returned(block: Block) -> None:
     """What @main returns is fresh memory: inputs and weights are copied, and what is returned twice."""
+    terminator = block.last_op
     assert terminator is not None
     seen: set[SSAValue] = set()
-    for position, value in enumerate(terminator.operands):
-        root = value
-        while isinstance(root.owner, ReshapeOp):
-            root = root.owner.x
+    for position, root in enumerate(returned_values(block)):
         if isinstance(root, BlockArgument) or isinstance(root.owner, WeightOp | ConstantOp) or root in seen:
-            terminator.operands[position] = copy_kernel(value, terminator)
+            terminator.operands[position] = copy_kernel(terminator.operands[position], terminator)
         seen.add(root)

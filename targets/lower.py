@@ -22,9 +22,10 @@ from convc.ir.dtypes import to_numpy
 from convc.ir.kernel import KernelOp
 from convc.ir.macs import macs
 from convc.ir.signature import Signature, input_signature, output_signature
-from convc.ir.text import kernel_text, main_function
+from convc.ir.text import kernel_text
 from convc.ir.views import Placement, nbytes
 from convc.ir.weights import WeightStore
+from convc.passes.rewriting import kernels_in, main_block
 from convc.targets.memory import Lifetime, aligned, plan
 from convc.targets.registry import template_named
 from convc.targets.select import chosen, notes
@@ -125,8 +126,8 @@ class _Lowering:
     on_kernel: Callable[[str], None]
 
     def program(self) -> Program:
-        block = main_function(self.module).body.block
-        kernels = [op for op in block.ops if isinstance(op, KernelOp)]
+        block = main_block(self.module)
+        kernels = kernels_in(block)
         returned = block.last_op
         assert isinstance(returned, ReturnOp)
         placement = Placement.of(block)

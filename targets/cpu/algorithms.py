@@ -25,11 +25,11 @@ from convc.ir.data import WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import blocked_activation, blocked_weight, channel_block, winograd_weight
-from convc.ir.text import kernel_text, main_function
+from convc.ir.text import kernel_text
 from convc.ir.views import nbytes
 from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.ir.winograd import POINTS
-from convc.passes.rewriting import detached, number_of, set_type
+from convc.passes.rewriting import detached, kernels_in, main_block, set_type
 from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.direct_conv import contraction
@@ -69,7 +69,7 @@ class ChooseAlgorithms(ModulePass):
         conversion = Conversion(ctx)
         decided: dict[str, int] = {}
         cold = finds_weights_cold(op, target)
-        for kernel in [inner for inner in main_function(op).body.block.ops if isinstance(inner, KernelOp)]:
+        for kernel in kernels_in(main_block(op)):
             found = _convertible(kernel, target)
             if found is None or layout_of(found[1].result) is not None:  # packed already
                 continue
@@ -97,7 +97,7 @@ def in_form(kernel: KernelOp, m: int) -> KernelOp:
         weight = tensor(f32, (*shape, m + 2, m + 2), winograd_weight(block))
     else:
         weight = tensor(f32, (*shape, 3, 3), blocked_weight(4, block, block))
-    set_type(copy.operands[number_of(copy, op.w)], weight)
+    set_type(copy.operands[copy.block.args.index(op.w)], weight)
     set_algorithm(copy, op, weight, m)
     return copy
 
@@ -110,7 +110,7 @@ def _convertible(kernel: KernelOp, target: CpuTarget) -> tuple[ConvOp, WeightOp]
 
 def finds_weights_cold(module: ModuleOp, target: CpuTarget) -> bool:
     """Whether an inference of a network finds its weights in no cache."""
-    found = {op.key: op.result for op in main_function(module).body.block.ops if isinstance(op, WeightOp)}
+    found = {op.key: op.result for op in main_block(module).ops if isinstance(op, WeightOp)}
     return sum(map(nbytes, found.values())) > _WARM * target.l2_bytes
 
 
