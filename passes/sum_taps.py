@@ -27,14 +27,6 @@ _PAYS = 3
 """How many times fewer multiplications there must be: the parts are written and read again."""
 
 
-class SumTaps(BlockRules):
-    name = "sum-taps"
-
-    @staticmethod
-    def rules(block: int) -> RuleSet:
-        return _rules(block)
-
-
 def _rules(block: int) -> RuleSet:
     rules = RuleSet()
 
@@ -74,3 +66,8 @@ def _biased(op: ConvOp, total: SSAValue, rewriter: Rewriter) -> SSAValue:
         return total
     bias = rewriter.emit(ReshapeOp(op.bias, [1, shape_of(total)[1], *[1] * (len(shape_of(total)) - 2)]))
     return rewriter.elementwise(Fn.ADD, total, bias)
+
+
+class SumTaps(BlockRules):
+    name = "sum-taps"
+    rules = staticmethod(_rules)
