@@ -33,14 +33,13 @@ from convc.passes.rewriting import detached, kernels_in, main_block, set_type
 from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.direct_conv import contraction
-from convc.targets.cpu.tiling import STREAM_BYTES, cycles
+from convc.targets.cpu.tiling import EFFICIENCY, STREAM_BYTES, cycles
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.cpus import parse_cpu
 from convc.targets.measurements import Measurements, open_measurements, usable
 from convc.targets.minimal_filtering import Conversion, convertible, set_algorithm
 from convc.targets.target import AnyTarget, CpuTarget
 
-_EFFICIENCY = 0.92
 _MARGIN = 0.9
 """How much of the direct convolution's time Winograd's may take by the model."""
 _BYTE = 0.08
@@ -142,5 +141,5 @@ def measured_times(kernels: Sequence[KernelOp], target: CpuTarget, known: Measur
 
 def direct_cycles(op: ConvOp, target: CpuTarget) -> float:
     """The time of a direct convolution on one core, its weights from beyond the second cache."""
-    products = cycles(contraction(op, padded_shape(op.x, op.pads.get_values())), target) / _EFFICIENCY
+    products = cycles(contraction(op, padded_shape(op.x, op.pads.get_values())), target) / EFFICIENCY
     return max(products, 4 * prod(physical_shape(op.w)) / STREAM_BYTES)
