@@ -14,7 +14,7 @@ from convc.ir.dtypes import to_numpy
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.neural import BatchNormOp
-from convc.passes.axes import of_rank
+from convc.passes.axes import along, of_rank
 from convc.passes.rules import Rewriter
 from convc.passes.values import holds_floats, only_user
 
@@ -97,7 +97,8 @@ def _batch_norm(op: BatchNormOp, rewriter: Rewriter) -> Step | None:
     if scale is None or shift is None or mean is None or variance is None:
         return None
     s = scale / np.sqrt(variance + op.epsilon.value.data)
-    line = (1, -1, *[1] * (len(shape_of(op.x)) - 2)) if len(shape_of(op.x)) > 1 else (-1,)
+    rank = len(shape_of(op.x))
+    line = along(min(1, rank - 1), rank)
     return Step(op.x, s.reshape(line), (shift - mean * s).reshape(line))
 
 

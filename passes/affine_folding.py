@@ -31,7 +31,7 @@ from convc.passes.anchors import (
     weight_of,
     with_numbers,
 )
-from convc.passes.axes import Movement
+from convc.passes.axes import Movement, along
 from convc.passes.rewriting import users
 from convc.passes.rules import Rewriter
 from convc.passes.values import only_user, per_channel
@@ -100,7 +100,7 @@ def fold_before(op: Linear, rewriter: Rewriter) -> SSAValue | None:
     for movement, shape in reversed(found.movements):
         x = movement.of_another(x, shape, rewriter)
     if not whole:
-        line = [-1 if axis == _channels(op) else 1 for axis in range(len(shape_of(x)))]
+        line = along(_channels(op), len(shape_of(x)))
         x = rewriter.elementwise(Fn.ADD, x, rewriter.constant(offset.reshape(line), "shift"))
     return with_numbers(op, x, weight, shift, rewriter)
 

@@ -16,6 +16,7 @@ from convc.ir.dtypes import to_numpy
 from convc.ir.functions import Fn
 from convc.ir.neural import MatMulOp
 from convc.ir.windows import ConvOp, ConvTransposeOp
+from convc.passes.axes import along
 from convc.passes.rules import Rewriter
 
 Linear: TypeAlias = ConvOp | ConvTransposeOp | MatMulOp
@@ -55,28 +56,30 @@ def source_of(op: Linear) -> SSAValue:
 
 def along_outputs(op: Linear, vector: np.ndarray) -> np.ndarray:
     """A vector over output channels in the axes of the weight."""
-    shape = shape_of(weight_of(op))
     match op:
         case MatMulOp():
             return vector[:, None] if op.transpose_b else vector
         case ConvOp():
-            return vector.reshape(-1, *[1] * (len(shape) - 1))
+            return vector.reshape(along(0, len(shape_of(op.w))))
         case ConvTransposeOp():  # [C, O/group, *K]: the inputs of a group share its outputs
-            grouped = np.repeat(vector.reshape(op.group.value.data, -1), shape[0] // op.group.value.data, 0)
-            return grouped.reshape(*shape[:2], *[1] * (len(shape) - 2))
+            return _by_group(op, vector)
 
 
 def along_inputs(op: Linear, vector: np.ndarray) -> np.ndarray:
     """A vector over input channels in the axes of the weight."""
-    shape = shape_of(weight_of(op))
     match op:
         case MatMulOp():
             return vector if op.transpose_b else vector[:, None]
         case ConvTransposeOp():
-            return vector.reshape(-1, *[1] * (len(shape) - 1))
+            return vector.reshape(along(0, len(shape_of(op.w))))
         case ConvOp():  # [O, C/group, *K]: the outputs of a group share its inputs
-            grouped = np.repeat(vector.reshape(op.group.value.data, -1), shape[0] // op.group.value.data, 0)
-            return grouped.reshape(*shape[:2], *[1] * (len(shape) - 2))
+            return _by_group(op, vector)
+
+
+def _by_group(op: ConvOp | ConvTransposeOp, vector: np.ndarray) -> np.ndarray:
+    """A vector over what the weight's second axis counts within a group, in the axes of the weight."""
+    shape, group = shape_of(op.w), op.group.value.data
+    return np.repeat(vector.reshape(group, -1), shape[0] // group, 0).reshape(*shape[:2], *[1] * (len(shape) - 2))
 
 
 def rounded(array: np.ndarray, like: SSAValue) -> np.ndarray | None:
@@ -90,7 +93,8 @@ def with_numbers(op: Linear, x: SSAValue, weight: np.ndarray | None, bias: np.nd
     w = weight_of(op) if weight is None else rewriter.weight(weight, weight_of(op))
     if isinstance(op, MatMulOp):
         y = rewriter.emit(rebuilt(op, x, w))
-        line = bias.reshape([1] * (len(shape_of(y)) - 1) + [-1])
+        rank = len(shape_of(y))
+        line = bias.reshape(along(rank - 1, rank))
         return rewriter.elementwise(Fn.ADD, y, rewriter.constant(line, "bias")) if bias.any() else y
     stored = rewriter.weight(bias, op.bias or weight_of(op), "" if op.bias else ".bias") if bias.any() else None
     return rewriter.emit(rebuilt(op, x, w, stored))

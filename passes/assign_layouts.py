@@ -35,7 +35,7 @@ from convc.passes.layouts import adopt, alternatives
 from convc.passes.options import positive
 from convc.passes.outline_relayouts import can_change_layout
 from convc.passes.pbqp import Problem
-from convc.passes.rewriting import main_block
+from convc.passes.rewriting import kernels_in, main_block
 
 
 class Costs(Protocol):
@@ -89,7 +89,7 @@ class AssignLayouts(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         block, costs = main_block(op), self._costs(op)
-        kernels = [inner for inner in block.ops if isinstance(inner, KernelOp)]
+        kernels = kernels_in(block)
         forms = {each: alternatives(each, self.channel_block, chunks=self.chunks) for each in kernels}
         for kernel, form in choose(block, forms, costs, prologues=not self.chunks).items():
             adopt(kernel, form)

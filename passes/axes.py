@@ -95,6 +95,11 @@ def of_rank(shape: Sequence[int], rank: int) -> tuple[int, ...]:
     return (1,) * (rank - len(shape)) + tuple(shape)
 
 
+def along(axis: int, rank: int, size: int = -1) -> list[int]:
+    """The shape of a vector along one of so many axes: `[1, size, 1, 1]`; without a size as numpy reshapes to it."""
+    return [size if i == axis else 1 for i in range(rank)]
+
+
 def keeps_order(shape: Sequence[int], axes: Axes) -> bool:
     """Whether a movement to this shape is a reshape: the axes of more than one element keep their order."""
     order = [axis for axis, size in zip(axes, shape) if size != 1 and axis is not None]

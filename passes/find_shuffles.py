@@ -28,8 +28,9 @@ from convc.passes.rules import Rewriter, RuleSet, rewrite
 RULES = RuleSet()
 
 
+# reshape(transpose(reshape(x))) => shuffle(x)
 @RULES.on(ReshapeOp)
-def known(op: ReshapeOp, rewriter: Rewriter) -> SSAValue | None:
+def shuffle(op: ReshapeOp, rewriter: Rewriter) -> SSAValue | None:
     transpose = op.x.owner
     if not isinstance(transpose, TransposeOp) or not isinstance(split := transpose.x.owner, ReshapeOp):
         return None
@@ -43,18 +44,19 @@ def known(op: ReshapeOp, rewriter: Rewriter) -> SSAValue | None:
     return rewriter.emit(ShuffleOp(split.x, groups))
 
 
+# slice(shuffle(concat(a, b))) => the same with a shuffle and a join of its own, where others read them too
 @RULES.on(SliceOp)
-def apart(op: SliceOp, rewriter: Rewriter) -> SSAValue | None:
-    shuffle = op.x.owner
-    if not isinstance(shuffle, ShuffleOp):
+def slice_of_shuffle(op: SliceOp, rewriter: Rewriter) -> SSAValue | None:
+    inner = op.x.owner
+    if not isinstance(inner, ShuffleOp):
         return None
-    readers = users(shuffle.result)
+    readers = users(inner.result)
     if len(readers) < 2 or not all(isinstance(reader, SliceOp) for reader in readers):
         return None
-    x = shuffle.x
+    x = inner.x
     if isinstance(join := x.owner, ConcatOp):
         x = rewriter.emit(ConcatOp(join.parts, join.axis.value.data))
-    own = rewriter.emit(ShuffleOp(x, shuffle.groups.value.data))
+    own = rewriter.emit(ShuffleOp(x, inner.groups.value.data))
     return rewriter.emit(SliceOp(own, op.starts.get_values(), shape_of(op.result), op.steps.get_values()))
 
 

@@ -11,18 +11,17 @@ of them must, the join stays a kernel. Pays always: memory is neither read nor w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Block, Operation, SSAValue
+from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
-from convc.ir.data import ConcatOp, RelayoutOp, ReshapeOp, SliceOp
+from convc.ir.data import ConcatOp, RelayoutOp, SliceOp
 from convc.ir.kernel import KernelOp
 from convc.ir.views import Placement, moves_nothing, part_offsets, slice_offset
-from convc.passes.rewriting import copy_kernel, main_block, outline, parent_of
+from convc.passes.rewriting import copy_kernel, kernels_in, main_block, outline, parent_of, returned_values
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,14 @@ class FindViews(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         block = main_block(op)
-        returned = set(_returned(block))
-        for kernel in [inner for inner in block.ops if isinstance(inner, KernelOp)]:
+        returned = set(returned_values(block))
+        for kernel in kernels_in(block):
             if len(kernel.ops) == 1 and _is_view(kernel.ops[0], is_returned=kernel.outputs[0] in returned):
                 _inline(kernel)
         placement = Placement.of(block)
-        joins = {join: [n for other, n in placement.misplaced if other is join] for join, _ in placement.misplaced}
+        joins: dict[ConcatOp, list[int]] = {}
+        for join, number in placement.misplaced:
+            joins.setdefault(join, []).append(number)
         for join, numbers in joins.items():
             if len(numbers) == len(join.parts):
                 after = join.next_op
@@ -58,16 +59,6 @@ def _is_view(op: Operation, is_returned: bool) -> bool:
             return not is_returned and moves_nothing(op.x, op.result)
         case _:
             return False
-
-
-def _returned(block: Block) -> Iterator[SSAValue]:
-    """What @main returns, seen through reshapes."""
-    last = block.last_op
-    assert last is not None
-    for value in last.operands:
-        while isinstance(value.owner, ReshapeOp):
-            value = value.owner.x
-        yield value
 
 
 def _inline(kernel: KernelOp) -> None:

@@ -27,6 +27,7 @@ from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.passes.affine import Step
 from convc.passes.affine_folding import fold_after, fold_before
 from convc.passes.anchors import Linear, source_of
+from convc.passes.axes import along
 from convc.passes.rewriting import main_block
 from convc.passes.rules import Rewriter, RuleSet, rewrite
 
@@ -56,7 +57,7 @@ def decompose(op: BatchNormOp, rewriter: Rewriter) -> SSAValue:
     s = rewriter.elementwise(Fn.DIV, op.scale, deviation)
     t = rewriter.elementwise(Fn.SUB, op.shift, rewriter.elementwise(Fn.MUL, op.mean, s))
     rank = len(shape_of(op.x))
-    line = (1, *shape_of(s), *[1] * (rank - 2)) if rank > 1 else shape_of(s)
+    line = along(min(1, rank - 1), rank, *shape_of(s))
     y = rewriter.elementwise(Fn.MUL, op.x, rewriter.emit(ReshapeOp(s, line)))
     return rewriter.elementwise(Fn.ADD, y, rewriter.emit(ReshapeOp(t, line)))
 

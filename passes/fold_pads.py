@@ -63,7 +63,8 @@ def into_pool(op: PoolOp, rewriter: Rewriter) -> SSAValue | None:
         # What the pool itself pads must count as what is folded into it does.
         legal = found.value == 0 and (op.count_include_pad is not None or not any(op.pads.get_values()))
     else:
-        lowest = np.finfo(to_numpy(element_type(op.x))).min if holds_floats(op.x) else np.inf
+        dtype = to_numpy(element_type(op.x))
+        lowest = float((np.finfo if holds_floats(op.x) else np.iinfo)(dtype).min)
         legal = found.value <= max(lower_bound(found.pad.x), lowest) and _sees_input(op, pads, sizes[2:])
     if not legal:
         return None

@@ -27,7 +27,7 @@ from math import prod
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import ReturnOp
-from xdsl.ir import BlockArgument, Operation, SSAValue
+from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from convc.ir.attributes import shape_of
@@ -49,11 +49,14 @@ from convc.ir.functions import Fn
 from convc.ir.kernel import ANCHORS, KernelOp
 from convc.ir.views import ALIGNMENT, nbytes
 from convc.passes.options import one_of, positive
-from convc.passes.rewriting import copy_kernel, erase_dead, main_block, outline, users
+from convc.passes.rewriting import copy_kernel, erase_dead, main_block, outline, returned_values, users
 
 MAX_OPS = 32
 """Longest chain in one kernel: beyond this registers spill and compile time grows."""
 MAX_OPERANDS = 64
+MAX_COMPUTED = 128
+"""Operations for an element of a kernel, each counted as often as its result is read: what two read is computed for
+both. A chain of `x * tanh(x)` doubles at each step; ten steps in one kernel took LLVM minutes."""
 
 _MOVEMENT = (BroadcastOp, CastOp, ConcatOp, PadOp, ShuffleOp, SliceOp, TransposeOp)
 _CHEAP = frozenset({Fn.ABS, Fn.ADD, Fn.CLIP, Fn.MAX, Fn.MIN, Fn.MUL, Fn.NEG, Fn.RELU, Fn.SUB, Fn.HARD_SIGMOID})
@@ -102,7 +105,7 @@ class Fuse(ModulePass):
             after = group.ops[-1].next_op
             assert after is not None
             outline(group.ops, [group.output], before=after)
-        _copy_returned(block.last_op)
+        _copy_returned(block)
         erase_dead(block)
 
     def _becomes_view(self, op: Operation) -> bool:
@@ -178,7 +181,7 @@ class _Fusion:
 def _may_join(producer: Group, group: Group, merged: Group, op: Operation) -> bool:
     if producer.anchor is not None and group.anchor is not None:
         return False
-    if len(merged.ops) > MAX_OPS or _operand_count(merged) > MAX_OPERANDS:
+    if len(merged.ops) > MAX_OPS or _operand_count(merged) > MAX_OPERANDS or _computed(merged) > MAX_COMPUTED:
         return False
     inside = set(merged.ops)
     if any(user not in inside for user in users(producer.output)):
@@ -199,14 +202,21 @@ def _operand_count(group: Group) -> int:
     return len({operand for op in group.ops for operand in op.operands if operand.owner not in inside})
 
 
-def _copy_returned(terminator: Operation | None) -> None:
+def _computed(group: Group) -> int:
+    """How many operations an element of a group's result takes, what is read several times computed anew."""
+    counts: dict[SSAValue, int] = {}
+    for op in group.ops:
+        inside = sum(counts.get(operand, 0) for operand in op.operands)
+        counts[op.results[0]] = 0 if op is group.anchor else 1 + inside
+    return counts[group.output]
+
+
+def _copy_returned(block: Block) -> None:
     """What @main returns is fresh memory: inputs and weights are copied, and what is returned twice."""
+    terminator = block.last_op
     assert terminator is not None
     seen: set[SSAValue] = set()
-    for position, value in enumerate(terminator.operands):
-        root = value
-        while isinstance(root.owner, ReshapeOp):
-            root = root.owner.x
+    for position, root in enumerate(returned_values(block)):
         if isinstance(root, BlockArgument) or isinstance(root.owner, WeightOp | ConstantOp) or root in seen:
-            terminator.operands[position] = copy_kernel(value, terminator)
+            terminator.operands[position] = copy_kernel(terminator.operands[position], terminator)
         seen.add(root)

@@ -21,7 +21,7 @@ from convc.ir.attributes import layout_of, shape_of
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.kernel import KernelOp
 from convc.ir.windows import ConvOp
-from convc.passes.rewriting import absorb, add_clones, main_block, producer_for
+from convc.passes.rewriting import absorb, add_clones, kernels_in, main_block, producer_for
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,7 @@ class FusePrologues(ModulePass):
     name = "fuse-prologues"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        for kernel in list(main_block(op).ops):
-            if not isinstance(kernel, KernelOp):
-                continue
+        for kernel in kernels_in(main_block(op)):
             if (producer := prologue(kernel)) is not None and layout_of(producer.outputs[0]) is not None:
                 absorb(kernel, producer, _inlined)
 

@@ -170,11 +170,7 @@ def _in_blocks(kernel: KernelOp, block: int, chunks: bool) -> KernelOp:
     for each, layout in layouts.items():
         if element_type(each) in _FLOATS:
             set_type(each, with_layout(each.type, layout))
-    for operand, argument in zip(copy.operands, copy.block.args, strict=True):
-        set_type(operand, argument.type)
-    for result, yielded in zip(copy.outputs, copy.yielded, strict=True):
-        set_type(result, yielded.type)
-    return copy
+    return _agreeing(copy)
 
 
 def _out_of_blocks(kernel: KernelOp, block: int) -> KernelOp:
@@ -190,9 +186,14 @@ def _out_of_blocks(kernel: KernelOp, block: int) -> KernelOp:
     for each in _values(copy):
         if each not in blocked:
             set_type(each, with_layout(each.type, None))
-    for operand, argument in zip(copy.operands, copy.block.args, strict=True):
-        set_type(operand, argument.type)
-    return copy
+    return _agreeing(copy)
+
+
+def _agreeing(kernel: KernelOp) -> KernelOp:
+    """The kernel, with its operands and results of the types that they have inside."""
+    for outer, inner in zip((*kernel.operands, *kernel.outputs), (*kernel.block.args, *kernel.yielded), strict=True):
+        set_type(outer, inner.type)
+    return kernel
 
 
 def _convolution_layouts(

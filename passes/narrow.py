@@ -19,7 +19,7 @@ import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, TensorType, f32
 from xdsl.dialects.func import ReturnOp
-from xdsl.ir import Attribute, Block, BlockArgument, Operation, Region, SSAValue
+from xdsl.ir import Attribute, Block, BlockArgument, SSAValue
 from xdsl.passes import ModulePass
 
 from convc.ir.attributes import element_type, layout_of, shape_of, tensor
@@ -40,7 +40,7 @@ from convc.ir.kernel import KernelOp, YieldOp
 from convc.ir.neural import MatMulOp
 from convc.ir.windows import ConvOp, ConvTransposeOp
 from convc.passes.options import OrderError, one_of
-from convc.passes.rewriting import erase_dead, main_block, parent_of, set_type
+from convc.passes.rewriting import erase_dead, main_block, outline, parent_of, returned_values, set_type
 
 _MOVEMENT = (BroadcastOp, ConcatOp, ShuffleOp, SliceOp, TransposeOp)
 
@@ -76,7 +76,7 @@ def _check_order(block: Block) -> None:
 class _Narrowing:
     def __init__(self, block: Block, context: CompilerContext, storage: Attribute) -> None:
         self.block, self.context, self.storage = block, context, storage
-        self.returned = _returned(block)
+        self.returned = set(returned_values(block))
         self.copies: dict[SSAValue, SSAValue] = {}
         """The narrow copies of the network's inputs and of weights."""
 
@@ -144,14 +144,10 @@ class _Narrowing:
 
     def _input(self, value: SSAValue) -> SSAValue:
         if value not in self.copies:
-            inner = Block(arg_types=[value.type])
-            cast = CastOp(inner.args[0], self.storage)
-            inner.add_ops([cast, YieldOp(cast.result)])
-            kernel = KernelOp([value], Region([inner]), [cast.result.type])
-            first = self.block.first_op
+            cast, first = CastOp(value, self.storage), self.block.first_op
             assert first is not None
-            self.block.insert_op_before(kernel, first)
-            self.copies[value] = kernel.outputs[0]
+            self.block.insert_op_before(cast, first)
+            self.copies[value] = outline([cast], [cast.result], before=first).outputs[0]
         return self.copies[value]
 
     def _is_narrow(self, value: SSAValue) -> bool:
@@ -169,18 +165,3 @@ def _factors(kernel: KernelOp) -> set[SSAValue]:
         case MatMulOp() as op:
             return {op.a, op.b}
     return set()
-
-
-def _returned(block: Block) -> set[SSAValue]:
-    """What the network returns, and what that is a view of."""
-    last = block.last_op
-    assert isinstance(last, ReturnOp)
-    found: set[SSAValue] = set()
-    for value in last.operands:
-        while True:
-            found.add(value)
-            owner: Operation | Block = value.owner
-            if not isinstance(owner, ReshapeOp):
-                break
-            value = owner.x
-    return found

@@ -24,14 +24,6 @@ from convc.passes.rules import BlockRules, Rewriter, RuleSet
 from convc.passes.values import holds_floats
 
 
-class PairGroups(BlockRules):
-    name = "pair-groups"
-
-    @staticmethod
-    def rules(block: int) -> RuleSet:
-        return _rules(block)
-
-
 def _rules(block: int) -> RuleSet:
     rules = RuleSet()
 
@@ -54,3 +46,8 @@ def _halves(group: int, inputs: int, outputs: int, block: int) -> bool:
     """Whether two groups fill whole blocks of inputs and of outputs, and one does not."""
     each = (inputs, outputs // group)
     return group % 2 == 0 and all(2 * n % block == 0 for n in each) and any(n % block for n in each)
+
+
+class PairGroups(BlockRules):
+    name = "pair-groups"
+    rules = staticmethod(_rules)

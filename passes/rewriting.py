@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from convc.ir.data import ConstantOp, RelayoutOp, WeightOp
+from convc.ir.data import ConstantOp, RelayoutOp, ReshapeOp, WeightOp
 from convc.ir.kernel import KernelOp, YieldOp
 from convc.ir.text import main_function
 
@@ -15,6 +15,22 @@ from convc.ir.text import main_function
 def main_block(module: ModuleOp) -> Block:
     """The one block of @main."""
     return main_function(module).body.block
+
+
+def kernels_in(block: Block) -> list[KernelOp]:
+    """The kernels of @main as they stand now, whatever becomes of them on the way."""
+    return [op for op in block.ops if isinstance(op, KernelOp)]
+
+
+def returned_values(block: Block) -> list[SSAValue]:
+    """What @main returns, seen through reshapes."""
+    assert block.last_op is not None
+    found = []
+    for value in block.last_op.operands:
+        while isinstance(value.owner, ReshapeOp):
+            value = value.owner.x
+        found.append(value)
+    return found
 
 
 def set_type(value: SSAValue, type_: Attribute) -> None:
@@ -71,17 +87,12 @@ def outline(ops: Sequence[Operation], outputs: Sequence[SSAValue], before: Opera
     return kernel
 
 
-def number_of(kernel: KernelOp, argument: SSAValue) -> int:
-    """Which operand of a kernel an argument of its region is."""
-    return next(i for i, inner in enumerate(kernel.block.args) if inner is argument)
-
-
 def producer_for(kernel: KernelOp, argument: SSAValue) -> KernelOp | None:
     """The kernel whose one result an argument of another kernel's region is, and nothing else; None if there is none,
     or the value is no argument."""
     if argument not in kernel.block.args:
         return None
-    value = kernel.inputs[number_of(kernel, argument)]
+    value = kernel.inputs[kernel.block.args.index(argument)]
     producer = value.owner
     if not isinstance(producer, KernelOp) or len(producer.outputs) != 1 or len(users(value)) != 1:
         return None

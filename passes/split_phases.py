@@ -35,14 +35,6 @@ _PAYS = 2.5
 window at stride 3 for one output, as in FSRCNN, takes 2.53 times fewer with vectors of 8."""
 
 
-class SplitPhases(BlockRules):
-    name = "split-phases"
-
-    @staticmethod
-    def rules(block: int) -> RuleSet:
-        return _rules(block)
-
-
 @dataclass(frozen=True)
 class _Axis:
     """One axis: of phase `r` the tap `k` lies at `e` of the new window, for each (r, k, e) of `taps`."""
@@ -128,3 +120,8 @@ def _placed(parts: SSAValue, op: ConvTransposeOp, axes: list[_Axis], rewriter: R
     if list(shape_of(parts)[2:]) != sizes:
         parts = rewriter.emit(SliceOp(parts, [0] * (2 + rank), [batch, outputs, *sizes]))
     return parts
+
+
+class SplitPhases(BlockRules):
+    name = "split-phases"
+    rules = staticmethod(_rules)

@@ -20,19 +20,12 @@ from convc.ir.data import PadOp, ReshapeOp, SliceOp
 from convc.ir.functions import Fn
 from convc.ir.layout import filled
 from convc.ir.windows import ConvOp
+from convc.passes.axes import along
 from convc.passes.rules import BlockRules, Rewriter, RuleSet
 from convc.passes.values import holds_floats
 
 _PAYS = 3
 """How many times fewer multiplications there must be: the parts are written and read again."""
-
-
-class SumTaps(BlockRules):
-    name = "sum-taps"
-
-    @staticmethod
-    def rules(block: int) -> RuleSet:
-        return _rules(block)
 
 
 def _rules(block: int) -> RuleSet:
@@ -72,5 +65,10 @@ def _pays(op: ConvOp, inputs: int, outputs: int, window: list[int], block: int) 
 def _biased(op: ConvOp, total: SSAValue, rewriter: Rewriter) -> SSAValue:
     if op.bias is None:
         return total
-    bias = rewriter.emit(ReshapeOp(op.bias, [1, shape_of(total)[1], *[1] * (len(shape_of(total)) - 2)]))
+    bias = rewriter.emit(ReshapeOp(op.bias, along(1, len(shape_of(total)), *shape_of(op.bias))))
     return rewriter.elementwise(Fn.ADD, total, bias)
+
+
+class SumTaps(BlockRules):
+    name = "sum-taps"
+    rules = staticmethod(_rules)

@@ -96,7 +96,7 @@ def lower_bound(value: SSAValue, depth: int = 6) -> float:
         case PoolOp():
             return of(op.x) if op.kind.data == PoolKind.MAX else min(of(op.x), 0)
         case SoftmaxOp():
-            return -math.inf if op.log else 0
+            return -math.inf if op.log is not None else 0
         case ReduceOp():
             return _lower_bound_of_reduction(op.kind.data, of(op.x))
         case _:

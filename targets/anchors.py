@@ -33,7 +33,6 @@ def bind_anchor(emitter: Emitter, op: Operation) -> None:
 def conv(emitter: Emitter, op: ConvOp) -> te.Tensor:
     """Block `conv`; reduction axes: input channel within the group (absent if it has one), then the kernel's."""
     w_shape, group = shape_of(op.w), op.group.value.data
-    strides, pads, dilations = op.strides.get_values(), op.pads.get_values(), op.dilations.get_values()
     outputs = w_shape[0] // group
     channel = [emitter.reduce_axis(w_shape[1], "ic")] if w_shape[1] > 1 else []
     taps = window_axes(emitter, w_shape[2:])
@@ -42,8 +41,9 @@ def conv(emitter: Emitter, op: ConvOp) -> te.Tensor:
         n, o, *spatial = index
         ic = channel[0].var if channel else 0
         c = ic if group == 1 else emitter.simplify(o // outputs) * w_shape[1] + ic
-        at = [i * s + k * d - p for i, s, k, d, p in zip(spatial, strides, taps, dilations, pads)]
-        return padded(emitter, op.x, [n, c, *at], 0.0, spatial_axes(op)) * emitter.read(op.w, [o, ic, *taps])
+        return padded(emitter, op.x, [n, c, *tap_place(op, spatial, taps)], 0.0, spatial_axes(op)) * emitter.read(
+            op.w, [o, ic, *taps]
+        )
 
     depthwise = group == w_shape[0] == shape_of(op.x)[1]
     tensor = reduction(
@@ -126,15 +126,13 @@ def batch_index(shape: Sequence[int], batch: Sequence[Any]) -> list[Any]:
 
 def pool(emitter: Emitter, op: PoolOp) -> te.Tensor:
     """Block `pool`: the largest element of each window, or the sum, which is divided when read."""
-    kernel, strides = op.kernel.get_values(), op.strides.get_values()
-    pads, dilations = op.pads.get_values(), op.dilations.get_values()
-    taps = window_axes(emitter, kernel)
+    taps = window_axes(emitter, op.kernel.get_values())
     largest = op.kind.data is PoolKind.MAX
     outside = (MAXIMUM if largest else ADD).identity(dtype_of(op.x))
 
     def tap(index: Index) -> Any:
-        at = [i * s + k * d - p for i, s, k, d, p in zip(index[2:], strides, taps, dilations, pads)]
-        return padded(emitter, op.x, [*index[:2], *at], outside, spatial_axes(op))
+        at = [*index[:2], *tap_place(op, index[2:], taps)]
+        return padded(emitter, op.x, at, outside, spatial_axes(op))
 
     reducer = MAXIMUM if largest else ADD
     tensor = reduction(emitter, op.result, tap, reducer, taps, "pool", reads=[(op.x, 1)])
@@ -152,8 +150,7 @@ def arg_pool(emitter: Emitter, op: ArgPoolOp) -> None:
     sizes, lowest = op.kernel.get_values(), MAXIMUM.identity(dtype_of(op.x))
 
     def tap(index: Index, axes: Sequence[Any]) -> list[Any]:
-        geometry = zip(index[2:], op.strides.get_values(), axes, op.dilations.get_values(), op.pads.get_values())
-        return [*index[:2], *(i * s + k * d - p for i, s, k, d, p in geometry)]
+        return [*index[:2], *tap_place(op, index[2:], axes)]
 
     taps, again = window_axes(emitter, sizes), window_axes(emitter, sizes)
 
@@ -250,6 +247,17 @@ def padded(
         return value
     outside = tirx.const(outside, value.ty.dtype) if isinstance(outside, float) else outside
     return tirx.if_then_else(tirx.all(*conditions), value, outside)
+
+
+def window_of(op: ConvOp | PoolOp) -> tuple[int, ...]:
+    """The spatial extents of a convolution's or pool's window."""
+    return tuple(op.kernel.get_values()) if isinstance(op, PoolOp) else shape_of(op.w)[2:]
+
+
+def tap_place(op: ConvOp | PoolOp | ArgPoolOp, place: Sequence[Any], tap: Sequence[Any]) -> list[Any]:
+    """Along the spatial axes of x, where a tap of the window lies for a place in the result; outside in the padding."""
+    geometry = zip(place, op.strides.get_values(), tap, op.dilations.get_values(), op.pads.get_values())
+    return [i * s + k * d - p for i, s, k, d, p in geometry]
 
 
 def spatial_axes(op: ConvOp | ConvTransposeOp | PoolOp | ArgPoolOp) -> Sequence[int]:

@@ -27,6 +27,11 @@ def build(body: Callable[[], None]) -> tirx.PrimFunc:
     return tirx.transform.ConvertSSA()(ir.IRModule({"main": builder.get()}))["main"]
 
 
+def lane_of(buffer: Any, begin: Any) -> Callable[[Any], Any]:
+    """The element of a flat buffer at a lane counted from `begin`, a function of the lane."""
+    return lambda lane: buffer[begin + lane]
+
+
 Put = Callable[[Index, Any], None]
 """Writes an element of a kernel's result, given its place in the physical shape."""
 

@@ -19,7 +19,7 @@ from xdsl.ir import SSAValue
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.targets.emit import Emitter, Index, dtype_of
-from convc.targets.indexing import flattened
+from convc.targets.indexing import flattened, strides_of
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,8 @@ class FlatReader(Emitter):
 
 def whole(shape: Sequence[int]) -> Box:
     """All positions of a tensor of this physical shape."""
-    digits = [Digit(axis, 1, size, prod(shape[axis + 1 :])) for axis, size in enumerate(shape) if size > 1]
+    places = enumerate(zip(shape, strides_of(shape)))
+    digits = [Digit(axis, 1, size, stride) for axis, (size, stride) in places if size > 1]
     return Box((0,) * len(shape), tuple(digits))
 
 

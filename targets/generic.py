@@ -54,12 +54,10 @@ def _bind_inner(emitter: Emitter, inner: KernelOp) -> None:
 
 
 def spatial_and_reduction(schedule: s_tir.Schedule, block: Any) -> tuple[list[Any], list[Any]]:
-    """The loops of a tensor's block, over its elements and over what it reduces."""
-    loops = schedule.get_loops(block)
-    # A tensor of rank 0 has an axis without a loop, before all others.
-    axes = schedule.get(block).iter_vars[-len(loops) :] if loops else []
-    spatial = [axis.iter_type == tirx.IterVar.DataPar for axis in axes]
-    return (
-        [loop for loop, keep in zip(loops, spatial, strict=True) if keep],
-        [loop for loop, keep in zip(loops, spatial, strict=True) if not keep],
-    )
+    """The innermost loops of a block that has one loop an axis: over its spatial axes, over its reduction axes."""
+    loops, axes = list(schedule.get_loops(block)), list(schedule.get(block).iter_vars)
+    # Around them are those of the tensor that it was computed at; a tensor of rank 0 has an axis without a loop.
+    count = min(len(loops), len(axes))
+    pairs = list(zip(loops[len(loops) - count :], axes[len(axes) - count :], strict=True))
+    spatial = [loop for loop, axis in pairs if axis.iter_type == tirx.IterVar.DataPar]
+    return spatial, [loop for loop, axis in pairs if axis.iter_type != tirx.IterVar.DataPar]

@@ -17,10 +17,15 @@ def flattened(index: Sequence[Any], shape: Sequence[int]) -> Any:
     return flat
 
 
+def strides_of(shape: Sequence[int]) -> list[int]:
+    """How many elements apart neighbours along each axis lie."""
+    return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+
+
 def unravelled(flat: Any, shape: Sequence[int]) -> list[Any]:
     """The position of an element in memory of a shape."""
     result = []
-    for axis, size in enumerate(shape):
-        place = tirx.floordiv(flat, prod(shape[axis + 1 :]))
+    for axis, (size, stride) in enumerate(zip(shape, strides_of(shape))):
+        place = tirx.floordiv(flat, stride)
         result.append(tirx.floormod(place, size) if axis else place)
     return result

@@ -22,9 +22,10 @@ from convc.ir.dtypes import to_numpy
 from convc.ir.kernel import KernelOp
 from convc.ir.macs import macs
 from convc.ir.signature import Signature, input_signature, output_signature
-from convc.ir.text import kernel_text, main_function
+from convc.ir.text import kernel_text
 from convc.ir.views import Placement, nbytes
 from convc.ir.weights import WeightStore
+from convc.passes.rewriting import kernels_in, main_block
 from convc.targets.memory import Lifetime, aligned, plan
 from convc.targets.registry import template_named
 from convc.targets.select import chosen, notes
@@ -125,8 +126,8 @@ class _Lowering:
     on_kernel: Callable[[str], None]
 
     def program(self) -> Program:
-        block = main_function(self.module).body.block
-        kernels = [op for op in block.ops if isinstance(op, KernelOp)]
+        block = main_block(self.module)
+        kernels = kernels_in(block)
         returned = block.last_op
         assert isinstance(returned, ReturnOp)
         placement = Placement.of(block)
@@ -154,7 +155,7 @@ class _Lowering:
             return self.library.place_weight(op.key, self.weights[op.key])
         assert isinstance(op, ConstantOp), f"{op} is no operand of a kernel"
         array = np.full(physical_shape(value), op.value.value.data, to_numpy(element_type(value)))
-        return self.library.place_weight(f"constant.{op.value.value.data:g}.{value.type}", array)
+        return self.library.place_weight(f"constant.{op.value.value.data!r}.{value.type}", array)
 
 
 def _plan_arena(kernels: Sequence[KernelOp], placement: Placement, roots: dict[SSAValue, Place]) -> int:

@@ -14,7 +14,7 @@ from convc.ir.kernel import KernelOp
 from convc.ir.layout import Layout
 from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.ir.winograd import transformed_weight
-from convc.passes.rewriting import number_of, parent_of, set_type, weight_behind
+from convc.passes.rewriting import parent_of, set_type, weight_behind
 
 
 def convertible(kernel: KernelOp, activation: Layout) -> tuple[ConvOp, WeightOp] | None:
@@ -30,7 +30,7 @@ def convertible(kernel: KernelOp, activation: Layout) -> tuple[ConvOp, WeightOp]
         and layout_of(op.x) == layout_of(op.result) == activation
         and element_type(op.x) == f32
     )
-    weight = weight_behind(kernel.operands[number_of(kernel, op.w)])
+    weight = weight_behind(kernel.operands[kernel.block.args.index(op.w)])
     return (op, weight) if fits and weight is not None else None
 
 
@@ -51,7 +51,7 @@ class Conversion:
         source = WeightOp(name, tensor(f32, weights[name].shape))
         packed = RelayoutOp(source.result, layout)
         parent_of(kernel).insert_ops_before([source, packed], kernel)
-        kernel.operands[number_of(kernel, op.w)] = packed.result
+        kernel.operands[kernel.block.args.index(op.w)] = packed.result
         set_algorithm(kernel, op, packed.result.type, m)
 
 

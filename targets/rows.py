@@ -70,14 +70,15 @@ class Rows:
     @property
     def kept(self) -> list[int]:
         """The extents of the kept runs."""
-        return [self._size(run) for run in self.kept_runs]
+        return [self.size(run) for run in self.kept_runs]
 
     @property
     def over(self) -> list[int]:
         """The extents of the reduced runs."""
-        return [self._size(run) for run in self.reduced_runs]
+        return [self.size(run) for run in self.reduced_runs]
 
-    def _size(self, run: Sequence[int]) -> int:
+    def size(self, run: Sequence[int]) -> int:
+        """The extent of a run."""
         return prod(self.shape[axis] for axis in run)
 
     def index(self, kept: Sequence[Any], over: Sequence[Any]) -> list[Any]:
@@ -273,7 +274,7 @@ def softmax(emitter: Emitter, op: SoftmaxOp, width: Width | None = None, make: M
     def shifted(kept: Sequence[Any], over: Sequence[Any]) -> Any:
         return x(kept, over) - largest(kept)
 
-    if op.log:
+    if op.log is not None:
         total = rows.reduction(emitter, lambda kept, over: exp(shifted(kept, over)), ADD, "total", width)
 
         def logarithm(index: Index) -> Any:
@@ -282,7 +283,7 @@ def softmax(emitter: Emitter, op: SoftmaxOp, width: Width | None = None, make: M
 
         emitter.bind_element(op.result, logarithm)
         return
-    extents = [prod(rows.shape[axis] for axis in run) for run in rows.runs]
+    extents = [rows.size(run) for run in rows.runs]
     is_kept = [run in rows.kept_runs for run in rows.runs]
 
     def exponential(flat: Index) -> Any:

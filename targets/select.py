@@ -19,7 +19,8 @@ from xdsl.ir import Attribute
 from xdsl.passes import ModulePass
 
 from convc.ir.kernel import KernelOp
-from convc.ir.text import kernel_text, main_function
+from convc.ir.text import kernel_text
+from convc.passes.rewriting import kernels_in, main_block
 from convc.targets.choosing import Choice, decide
 from convc.targets.measurements import open_measurements
 from convc.targets.registry import template_named
@@ -47,7 +48,7 @@ class Select(ModulePass):
         target = parse_target(self.target)
         threads = (self.threads or target.cores) if isinstance(target, CpuTarget) else 0
         known = open_measurements(self.database, target, threads) if self.measured else None
-        kernels = [inner for inner in main_function(op).body.block.ops if isinstance(inner, KernelOp)]
+        kernels = kernels_in(main_block(op))
         if self.template:
             only = template_named(self.template, target)
             for kernel in kernels:

@@ -25,22 +25,21 @@ from convc.ir.data import WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import blocked_activation, blocked_weight, channel_block, winograd_weight
-from convc.ir.text import kernel_text, main_function
+from convc.ir.text import kernel_text
 from convc.ir.views import nbytes
 from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.ir.winograd import POINTS
-from convc.passes.rewriting import detached, number_of, set_type
+from convc.passes.rewriting import detached, kernels_in, main_block, set_type
 from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.direct_conv import contraction
-from convc.targets.cpu.tiling import STREAM_BYTES, cycles
+from convc.targets.cpu.tiling import EFFICIENCY, STREAM_BYTES, cycles
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.cpus import parse_cpu
 from convc.targets.measurements import Measurements, open_measurements, usable
 from convc.targets.minimal_filtering import Conversion, convertible, set_algorithm
 from convc.targets.target import AnyTarget, CpuTarget
 
-_EFFICIENCY = 0.92
 _MARGIN = 0.9
 """How much of the direct convolution's time Winograd's may take by the model."""
 _BYTE = 0.08
@@ -69,7 +68,7 @@ class ChooseAlgorithms(ModulePass):
         conversion = Conversion(ctx)
         decided: dict[str, int] = {}
         cold = finds_weights_cold(op, target)
-        for kernel in [inner for inner in main_function(op).body.block.ops if isinstance(inner, KernelOp)]:
+        for kernel in kernels_in(main_block(op)):
             found = _convertible(kernel, target)
             if found is None or layout_of(found[1].result) is not None:  # packed already
                 continue
@@ -97,7 +96,7 @@ def in_form(kernel: KernelOp, m: int) -> KernelOp:
         weight = tensor(f32, (*shape, m + 2, m + 2), winograd_weight(block))
     else:
         weight = tensor(f32, (*shape, 3, 3), blocked_weight(4, block, block))
-    set_type(copy.operands[number_of(copy, op.w)], weight)
+    set_type(copy.operands[copy.block.args.index(op.w)], weight)
     set_algorithm(copy, op, weight, m)
     return copy
 
@@ -110,7 +109,7 @@ def _convertible(kernel: KernelOp, target: CpuTarget) -> tuple[ConvOp, WeightOp]
 
 def finds_weights_cold(module: ModuleOp, target: CpuTarget) -> bool:
     """Whether an inference of a network finds its weights in no cache."""
-    found = {op.key: op.result for op in main_function(module).body.block.ops if isinstance(op, WeightOp)}
+    found = {op.key: op.result for op in main_block(module).ops if isinstance(op, WeightOp)}
     return sum(map(nbytes, found.values())) > _WARM * target.l2_bytes
 
 
@@ -142,5 +141,5 @@ def measured_times(kernels: Sequence[KernelOp], target: CpuTarget, known: Measur
 
 def direct_cycles(op: ConvOp, target: CpuTarget) -> float:
     """The time of a direct convolution on one core, its weights from beyond the second cache."""
-    products = cycles(contraction(op, padded_shape(op.x, op.pads.get_values())), target) / _EFFICIENCY
+    products = cycles(contraction(op, padded_shape(op.x, op.pads.get_values())), target) / EFFICIENCY
     return max(products, 4 * prod(physical_shape(op.w)) / STREAM_BYTES)

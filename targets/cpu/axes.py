@@ -58,13 +58,14 @@ def in_parts(axes: Sequence[Axis], x_at: Any, w_at: Any, body: Body) -> None:
         if rest:
             body([Axis(rest, axis.x, axis.w), *inner], x_at + whole * size * axis.x, w_at + whole * size * axis.w)
 
-    _loops([axis for axis in axes[:at] if axis.extent > 1], x_at, w_at, cut)
+    loops([axis for axis in axes[:at] if axis.extent > 1], x_at, w_at, cut)
 
 
-def _loops(axes: Sequence[Axis], x_at: Any, w_at: Any, inside: Callable[[Any, Any], None]) -> None:
+def loops(axes: Sequence[Axis], x_at: Any, w_at: Any, inside: Callable[[Any, Any], None]) -> None:
+    """Write a loop over each axis around what is `inside`, a function of where in x and in w an iteration reads."""
     if not axes:
         inside(x_at, w_at)
         return
     axis, *rest = axes
     with T.serial(0, axis.extent) as k:
-        _loops(rest, x_at + k * axis.x, w_at + k * axis.w, inside)
+        loops(rest, x_at + k * axis.x, w_at + k * axis.w, inside)

@@ -122,6 +122,11 @@ class Tiling:
     share: int
     depth: int
 
+    def tiles(self, c: Contraction) -> int:
+        """Register tiles of a whole band."""
+        rows, columns = (self.band, c.columns.extent) if c.rows.extent > 1 else (1, self.band)
+        return -(-rows // self.height) * -(-columns // self.width)
+
 
 def fitted(tiling: Tiling, c: Contraction) -> Tiling:
     """The tiling made to fit a contraction that is smaller than the one it was made for, or of another shape."""

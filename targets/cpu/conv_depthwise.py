@@ -26,7 +26,8 @@ from convc.targets.cpu.contraction import Contraction, Tiling
 from convc.targets.cpu.depthwise import Rows, is_depthwise, widths
 from convc.targets.cpu.direct_conv import DirectConv, channel_store, contraction, contraction_of
 from convc.targets.cpu.loops import at_most, bound, ceil_div, loop, split
-from convc.targets.cpu.register_tile import ask_for, emit_part
+from convc.targets.cpu.prefetch import ask_for
+from convc.targets.cpu.register_tile import emit_part
 from convc.targets.cpu.tiling import cycles, tilings
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue, heavy_epilogue

@@ -26,6 +26,7 @@ from convc.targets.cpu.register_tile import Prepare, Store, emit, in_memory
 from convc.targets.cpu.tiling import flattened, tilings
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue, heavy_epilogue
+from convc.targets.indexing import strides_of
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
@@ -133,10 +134,8 @@ def contraction_of(kernel: KernelOp, target: CpuTarget) -> Contraction:
 def contraction(op: ConvOp, shape: Sequence[int], *, alone: bool = False) -> Contraction:
     """A convolution without padding as a contraction; `shape` is that in memory of its input, padded. With `alone`
     x holds only what one task reads."""
-    strides = [prod(shape[i + 1 :]) for i in range(len(shape))]
-    rank = len(shape_of(op.x)) - 2
-    weight = physical_shape(op.w)
-    w_strides = [prod(weight[i + 1 :]) for i in range(len(weight))]
+    rank, weight = len(shape_of(op.x)) - 2, physical_shape(op.w)
+    strides, w_strides = strides_of(shape), strides_of(weight)
     result, group = shape_of(op.result), op.group.value.data
     spatial = strides[2 : 2 + rank]
     points = (

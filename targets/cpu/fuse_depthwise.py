@@ -20,7 +20,7 @@ from xdsl.passes import ModulePass
 
 from convc.ir.kernel import KernelOp
 from convc.ir.windows import ConvOp
-from convc.passes.rewriting import absorb, main_block, producer_for
+from convc.passes.rewriting import absorb, kernels_in, main_block, producer_for
 from convc.targets.cpu.conv_depthwise import can_come_first, saved_cycles
 from convc.targets.cpu.depthwise import Depthwise
 from convc.targets.cpus import parse_cpu
@@ -36,8 +36,8 @@ class FuseDepthwise(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = parse_cpu(self.target)
-        for kernel in list(main_block(op).ops):
-            if not isinstance(kernel, KernelOp) or (first := producible(kernel, target)) is None:
+        for kernel in kernels_in(main_block(op)):
+            if (first := producible(kernel, target)) is None:
                 continue
             anchor = kernel.anchor
             assert isinstance(anchor, ConvOp)

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import tvm.script.ir_builder.tirx as T
-from tvm import s_tir, tirx
+from tvm import s_tir
 
+from convc.targets.generic import spatial_and_reduction
 from convc.targets.indexing import unravelled
 from convc.targets.target import CpuTarget
 
@@ -71,16 +72,6 @@ def vectorize(schedule: s_tir.Schedule, loop: Any, target: CpuTarget, dtype: str
     schedule.vectorize(loop)
 
 
-def reduction_loops(schedule: s_tir.Schedule, block: Any) -> tuple[list[Any], list[Any]]:
-    """The innermost loops of a block that has one loop an axis: over its spatial axes, over its reduction axes."""
-    kinds = [axis.iter_type == tirx.IterVar.DataPar for axis in schedule.get(block).iter_vars]
-    loops = schedule.get_loops(block)[-len(kinds) :]
-    return (
-        [loop for loop, spatial in zip(loops, kinds, strict=True) if spatial],
-        [loop for loop, spatial in zip(loops, kinds, strict=True) if not spatial],
-    )
-
-
 def local_tile(
     schedule: s_tir.Schedule,
     block: Any,
@@ -92,8 +83,8 @@ def local_tile(
     `unrolled_taps` unrolled, go outside its spatial ones, which are unrolled too, the innermost vectorised; but the
     last `inside` of them stay within all spatial loops but that. The buffer keeps the scope that it has: TVM puts
     buffers of less than 1 KiB on the stack only in the global scope, and LLVM moves those into registers. Elsewhere
-    each tile would ask the runtime for memory. `loops` are those of `reduction_loops`, if they are in another order."""
-    spatial, taps = loops or reduction_loops(schedule, block)
+    each tile would ask the runtime for memory. `loops` are those of `spatial_and_reduction`, if in another order."""
+    spatial, taps = loops or spatial_and_reduction(schedule, block)
     split = len(taps) - inside
     schedule.reorder(*taps[:split], *spatial[:-1], *taps[split:], spatial[-1])
     for loop in (*taps[len(taps) - unrolled_taps :], *spatial[:-1]):

@@ -18,7 +18,8 @@ from typing import Any
 
 import tvm.script.ir_builder.tirx as T
 
-from convc.targets.cpu.axes import Axis, in_parts, is_long
+from convc.targets.buffers import lane_of
+from convc.targets.cpu.axes import Axis, in_parts, is_long, loops
 from convc.targets.cpu.loops import bound, loop, split
 from convc.targets.cpu.tiling import LATENCY, LOADS, STORE, TILE
 from convc.targets.target import CpuTarget
@@ -93,17 +94,13 @@ def emit_plain(c: PlainContraction, tile: Tile, x: Any, w: Any, store: Store, ta
         w_base = bound(first * c.output_stride + sum((i * axis.w for i, axis in zip(point, c.points)), 0))
         with T.serial(0, -(-c.width.extent // span)) as step:
             start = T.bind(_start(step, span, c.width.extent))
-            # 64 bits: see contraction.py.
+            # 64 bits: see register_tile.py.
             at_x, at_w = (T.bind(T.cast(at, "int64")) for at in (base + start * c.width.x, w_base))
             sums = _sums(c, tile, x, w, at_x, at_w)
             for i in range(tile.outputs):
                 for v in range(tile.vectors):
                     at = v * tile.lanes
-                    store(first + i, point, start + at, partial(_element, sums[i], at), tile.lanes)
-
-
-def _element(buffer: Any, begin: int, lane: Any) -> Any:
-    return buffer[begin + lane]
+                    store(first + i, point, start + at, lane_of(sums[i], at), tile.lanes)
 
 
 def _sums(c: PlainContraction, tile: Tile, x: Any, w: Any, base: Any, w_base: Any) -> list[Any]:
@@ -119,12 +116,7 @@ def _sums(c: PlainContraction, tile: Tile, x: Any, w: Any, base: Any, w_base: An
             T.buffer_store(made[i], _spread(T.cast(0, c.dtype), tile.lanes), [here(v)])
         return made
 
-    def reduce(axes: Sequence[Axis], x_at: Any, w_at: Any, sums: list[Any]) -> None:
-        if axes:
-            head, *rest = axes
-            with T.serial(0, head.extent) as k:
-                reduce(rest, x_at + k * head.x, w_at + k * head.w, sums)
-            return
+    def add(sums: list[Any], x_at: Any, w_at: Any) -> None:
         for i, v in places:
             inputs = x[_vector(x_at + v * tile.lanes * c.width.x, c.width.x, tile.lanes)]
             weight = _spread(w[w_base + i * c.output_stride + w_at], tile.lanes)
@@ -132,7 +124,7 @@ def _sums(c: PlainContraction, tile: Tile, x: Any, w: Any, base: Any, w_base: An
 
     def part(axes: Sequence[Axis], x_at: Any, w_at: Any) -> None:
         some = zeros()
-        reduce(axes, x_at, w_at, some)
+        loops(axes, x_at, w_at, partial(add, some))
         for i, v in places:
             T.buffer_store(totals[i], totals[i][here(v)] + some[i][here(v)], [here(v)])
 
@@ -140,7 +132,7 @@ def _sums(c: PlainContraction, tile: Tile, x: Any, w: Any, base: Any, w_base: An
     if is_long(c.reduction):
         in_parts(c.reduction, base, 0, part)
     else:
-        reduce([axis for axis in c.reduction if axis.extent > 1], base, 0, totals)
+        loops([axis for axis in c.reduction if axis.extent > 1], base, 0, partial(add, totals))
     return totals
 
 

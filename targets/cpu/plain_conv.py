@@ -18,6 +18,7 @@ from convc.targets.cpu.loops import split
 from convc.targets.cpu.plain import PlainContraction, emit_plain, plain_cycles, register_tile
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue
+from convc.targets.indexing import strides_of
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
@@ -76,8 +77,7 @@ def plain_conv_cycles(op: ConvOp, target: CpuTarget) -> float:
 
 def contraction(op: ConvOp, shape: Sequence[int]) -> PlainContraction:
     """A convolution without padding as a contraction; `shape` is its input's, padded."""
-    strides = [prod(shape[i + 1 :]) for i in range(len(shape))]
-    w_strides = [prod(shape_of(op.w)[i + 1 :]) for i in range(len(shape))]
+    strides, w_strides = strides_of(shape), strides_of(shape_of(op.w))
     result, group = shape_of(op.result), op.group.value.data
     batch, *spatial = (
         Axis(n, stride * step)

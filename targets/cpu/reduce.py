@@ -19,9 +19,10 @@ from convc.ir.attributes import ReduceKind, layout_of, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block
 from convc.ir.neural import ArgReduceOp, ReduceOp, SoftmaxOp
-from convc.targets.cpu.loops import even_tile, local_tile, parallel, reduction_loops, vectorize
+from convc.targets.cpu.loops import even_tile, local_tile, parallel, vectorize
 from convc.targets.emit import Emitter, dtype_of
 from convc.targets.epilogues import elementwise_epilogue
+from convc.targets.generic import spatial_and_reduction
 from convc.targets.rows import Rows, Width, arg_reduce, reduce, reduces_space, softmax
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
@@ -68,7 +69,7 @@ class BlockedReduce:
         tile = parallel(schedule, [batch, tiles, *spatial], prod(shape_of(op.x)), target)
         for block in _inner_blocks(schedule):
             schedule.compute_at(block, tile, preserve_unit_loops=True)
-            if len(over := reduction_loops(schedule, block)[1]) > 1 and op.kind.data in _SUMS:
+            if len(over := spatial_and_reduction(schedule, block)[1]) > 1 and op.kind.data in _SUMS:
                 block = _by_rows(schedule, block, over[0])
             local_tile(schedule, block, unrolled_taps=0)
         schedule.unroll(inner)
@@ -199,7 +200,7 @@ def _schedule_tiles(schedule: s_tir.Schedule, rows: Rows, units: int, lanes: int
         schedule.annotate(at, "pragma_loop_partition_hint", True)
     for block in _inner_blocks(schedule):
         schedule.compute_at(block, at, preserve_unit_loops=True)
-        spatial, over = reduction_loops(schedule, block)
+        spatial, over = spatial_and_reduction(schedule, block)
         vectors = _vectors(schedule, spatial[-1], lanes)
         if over:
             _accumulate(schedule, block, over, vectors)
@@ -230,7 +231,7 @@ def _schedule_rows(schedule: s_tir.Schedule, rows: Rows, lanes: int, target: Cpu
         for block in blocks:
             schedule.compute_at(block, row, preserve_unit_loops=True)
     for block in blocks:
-        spatial, over = reduction_loops(schedule, block)
+        spatial, over = spatial_and_reduction(schedule, block)
         name = schedule.get(block).name_hint
         if not over:
             _vectorize_tail(schedule, spatial[-1], lanes)

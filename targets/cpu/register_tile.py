@@ -11,31 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from math import gcd, prod
-from typing import Any, Literal
+from typing import Any
 
 import tvm.script.ir_builder.tirx as T
-from tvm import tirx
 
-from convc.targets.cpu.axes import Axis, in_parts, is_long
+from convc.targets.buffers import lane_of
+from convc.targets.cpu.axes import Axis, in_parts, is_long, loops
 from convc.targets.cpu.contraction import Contraction, Tiling
 from convc.targets.cpu.loops import at_most, bound, ceil_div, loop, split
+from convc.targets.cpu.prefetch import Prefetch
 from convc.targets.target import CpuTarget
-
-AHEAD = 512
-"""Elements between the weights in use and those that are prefetched into the first cache. Measured with 100 MB of
-weights in turn: 1024 to 4096 bytes are alike, and give 1x1 and 3x3 layers at 7x7 15 % over none; layers with few
-weights do not mind. That is with tiles of many registers; in small ones a step has so few multiply-adds that it waits
-for its loads, and a prefetch takes the place of one: networks are 3 to 4 % faster without (16 registers, Zen 3)."""
-
-MANY_REGISTERS = 32
-"""Of vectors: AVX-512 and NEON have so many, AVX2 and SSE half."""
-
-MANY_TILES = 16
-"""So many tiles on the same weights hide the time that the first of them waits for memory."""
 
 _LONG_WINDOW = 16
 """Taps of an axis that LLVM leaves a loop, unless those of others stand around them."""
@@ -79,8 +68,8 @@ def emit(
     points of a tile, not by straight code: for what takes many instructions to compute from the sum. Without
     `parallel` all tasks are done by the thread that comes along."""
     lanes = gcd(c.block, target.lanes(c.dtype))
-    ahead = AHEAD if target.vector_registers >= MANY_REGISTERS else 0
-    _Nest(c, tiling, prepare, w, store, lanes, roll, parallel, ahead=ahead, streams=streams(c, target)).emit()
+    prefetch = Prefetch.of(c, tiling, w, lanes, target)
+    _Nest(c, tiling, prepare, w, store, lanes, roll, parallel, prefetch=prefetch).emit()
 
 
 def emit_part(
@@ -98,31 +87,14 @@ def emit_part(
     roll: bool = False,
     before: BeforeTile | None = None,
 ) -> None:
-    """Write the loops over `count` rows (columns, where there is one row) from `begin` on, for the outputs of one tile
-    from `block` on: what a task does in part. Tiles are of one row, and a single row has at least a tile's columns."""
+    """Write the loops over `count` of several rows from `begin` on, for the outputs of one tile from `block` on: what a
+    task does in part. Tiles are of one row and sum up all of the reduction."""
     assert tiling.height == 1
+    assert tiling.depth == 0
+    assert c.rows.extent > 1
     lanes = gcd(c.block, target.lanes(c.dtype))
-    nest = _Nest(c, replace(tiling, depth=0), in_memory(x, c), w, store, lanes, roll, parallel=False, before=before)
-    nest.w_at = c.w_base
-    x, base = nest.prepare(outer, begin)
-    if c.rows.extent > 1:
-        nest._rows(x, base, block, outer, begin, count)
-    else:
-        nest._single_row(x, base, block, outer, begin, count)
-
-
-def ask_for(buffer: Any, at: Any, *, cache: Literal[1, 2] = 1, write: bool = False) -> None:
-    """Prefetch an element of a flat buffer into the first or the second cache, to be read or written."""
-    everywhere, data = 4 - cache, 1
-    hints = (tirx.const(hint, "int32") for hint in (int(write), everywhere, data))
-    T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(buffer[at]), *hints))
-
-
-def streams(c: Contraction, target: CpuTarget) -> bool:
-    """Whether the weights come from beyond the second cache, in the order in which they are used."""
-    around = prod(axis.extent for axis in c.outer if axis.w) * c.groups
-    size = c.blocks * c.block_stride * (4 if c.dtype == "float32" else 8)
-    return around * size > target.l2_bytes / 2 and c.block_stride == c.steps * c.block
+    nest = _Nest(c, tiling, in_memory(x, c), w, store, lanes, roll, parallel=False, w_at=c.w_base, before=before)
+    nest._rows(*nest.prepare(outer, begin), block, outer, begin, count)
 
 
 def store_sums(
@@ -140,7 +112,7 @@ def store_sums(
     if not roll:
         for i, buffer in enumerate(sums):
             for at in range(0, size, lanes):
-                store(i, at, partial(_element, buffer, at))
+                store(i, at, lane_of(buffer, at))
         return
     tile = T.alloc_buffer([len(sums) * size], dtype)
     for i, buffer in enumerate(sums):
@@ -148,11 +120,7 @@ def store_sums(
             T.buffer_store(tile, buffer[T.Ramp(at, 1, lanes)], [T.Ramp(i * size + at, 1, lanes)])
     with T.serial(0, len(sums)) as i:
         for at in range(0, size, lanes):
-            store(i, at, partial(_element, tile, i * size + at))
-
-
-def _element(buffer: Any, begin: Any, lane: Any) -> Any:
-    return buffer[begin + lane]
+            store(i, at, lane_of(tile, i * size + at))
 
 
 @dataclass
@@ -166,8 +134,7 @@ class _Nest:
     roll: bool
     parallel: bool
     w_at: Any = 0
-    ahead: int = 0
-    streams: bool = False
+    prefetch: Prefetch | None = None
     before: BeforeTile | None = None
     earlier: Any = None  # the sums of the passes before, for each tile of the band
     done: Any = 0  # passes
@@ -188,7 +155,7 @@ class _Nest:
             self.w_at = c.w_base + sum((i * axis.w for i, axis in zip(outer, c.outer)), 0)
             inside = t.share if columns % t.share == 0 else T.min(t.share, columns - share * t.share)
             if self._passes > 1:
-                self.earlier = T.alloc_buffer([self._tiles * t.height * t.width * t.blocks * c.block], c.dtype)
+                self.earlier = T.alloc_buffer([t.tiles(c) * t.height * t.width * t.blocks * c.block], c.dtype)
             with T.serial(0, inside) as number:
                 first = (share * t.share + number) * t.blocks
                 # The last tile of blocks overlaps the one before rather than leave the group.
@@ -204,13 +171,6 @@ class _Nest:
     def _passes(self) -> int:
         """How often a task goes over its band for some outputs."""
         return max(self.c.reduction[0].extent // self.tiling.depth, 1) if self.tiling.depth else 1
-
-    @property
-    def _tiles(self) -> int:
-        """Register tiles of a whole band."""
-        c, t = self.c, self.tiling
-        rows, columns = (t.band, c.columns.extent) if c.rows.extent > 1 else (1, t.band)
-        return -(-rows // t.height) * -(-columns // t.width)
 
     def _rows(self, x: Any, base: Any, block: Any, outer: Sequence[Any], begin: Any, count: Any) -> None:
         """All tiles of `count` rows from `begin` on; `base` is where the first of them lies."""
@@ -273,8 +233,8 @@ class _Nest:
         self._clear(sums, places)
 
         def step(x_at: Any, w_at: Any, sums: Sequence[Any] = sums) -> None:
-            self._prefetch(block, w_at)
-            self._prefetch_next(block, w_at - self.w_at, number)
+            if self.prefetch:
+                self.prefetch.write(block, self.w_at, w_at, number)
             for i, (r, s) in enumerate(points):
                 element = T.Broadcast(x[base + (r * c.rows.x + s * c.columns.x) + x_at], lanes)
                 for at in range(0, size, lanes):
@@ -347,27 +307,6 @@ class _Nest:
         for i, at in places:
             T.buffer_store(sums[i], T.Broadcast(T.cast(0, self.c.dtype), self.lanes), [T.Ramp(at, 1, self.lanes)])
 
-    def _prefetch(self, block: Any, w_at: Any) -> None:
-        """Ask for the weights that come some steps later. The hardware sees their streams too, but stops at pages."""
-        if not self.ahead:
-            return
-        for at in range(0, self.tiling.blocks * self.c.block, self.lanes):
-            ahead = (block + at // self.c.block) * self.c.block_stride + w_at + at % self.c.block + self.ahead
-            ask_for(self.w, ahead)
-
-    def _prefetch_next(self, block: Any, w_at: Any, number: Any) -> None:
-        """Ask for the weights of the next output blocks, an equal part in each of the tiles that use these. Else the
-        first tile would read all of them from memory, which is slower than it computes, and the others none. That
-        matters little where the others are many."""
-        c, t, tiles = self.c, self.tiling, self._tiles
-        if not self.streams or not 1 < tiles <= MANY_TILES:
-            return
-        parts = 1 << tiles.bit_length() - 1  # division by a power of two is a shift; tiles left over ask further ahead
-        size = t.blocks * c.block_stride
-        begin = block * c.block_stride + self.w_at + size + number * (size // parts)
-        for at in range(0, -(-t.blocks * c.block // parts), self.lanes):
-            ask_for(self.w, begin + w_at * t.blocks // parts + at, cache=2)
-
     def _store(
         self, block: Any, at: int, outer: Sequence[Any], row: Any, column: Any, total: Callable[[Any], Any]
     ) -> None:
@@ -385,14 +324,15 @@ class _Nest:
         return 1 << ((self.tiling.width - 1) * between).bit_length() if between <= _WRITTEN_OUT else 0
 
     def _reduce(self, axes: Sequence[Axis], x_at: Any, w_at: Any, step: Callable[[Any, Any], None]) -> None:
-        if not axes:
+        """Loops over the axes of a sum around its steps."""
+        if axes:
+            *around, inner = axes
+            loops(around, x_at, w_at, lambda x_at, w_at: self._steps(inner, x_at, w_at, step))
+        else:
             step(x_at, w_at)
-            return
-        axis, *rest = axes
-        if rest:
-            with T.serial(0, axis.extent) as k:
-                self._reduce(rest, x_at + k * axis.x, w_at + k * axis.w, step)
-            return
+
+    def _steps(self, axis: Axis, x_at: Any, w_at: Any, step: Callable[[Any, Any], None]) -> None:
+        """The steps along the innermost axis of a sum, some of them `unrolled`."""
         apart = self._apart(axis)
         if apart and (turns := axis.extent // apart) > 1:
             with T.serial(0, apart) as k, T.serial(0, turns) as turn:

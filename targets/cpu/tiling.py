@@ -20,6 +20,7 @@ LOADS = 1.3  # a cycle: cores that start two reach this, measured with tiles tha
 _L2_BYTES = 32  # a cycle, from the second cache to the first
 STREAM_BYTES = 4.5  # a cycle, from beyond the second cache: a core's share of memory
 TILE = 24  # cycles around a tile: addresses, loop, first loads
+EFFICIENCY = 0.92  # of the speed by this model, what the products of a whole layer reach
 STORE = 2  # cycles to finish and store one vector
 _BLOCKS = 6  # output blocks in a tile, at the most
 _TASKS = 16  # enough for threads that take from each other to end together

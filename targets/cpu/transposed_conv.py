@@ -29,6 +29,7 @@ from convc.targets.cpu.register_tile import emit, in_memory
 from convc.targets.cpu.tiling import tilings
 from convc.targets.emit import dtype_of
 from convc.targets.epilogues import elementwise_epilogue, heavy_epilogue
+from convc.targets.indexing import strides_of
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
@@ -114,10 +115,8 @@ def _places(phase: Sequence[Line], index: Sequence[Any]) -> list[Any]:
 
 
 def _phases(op: ConvTransposeOp) -> list[tuple[Line, ...]]:
-    axes = (shape_of(op.result)[2:], shape_of(op.w)[2:], op.strides, op.dilations, op.pads)
-    return list(
-        product(*(lines(*each) for each in zip(*(a if isinstance(a, tuple) else a.get_values() for a in axes))))
-    )
+    steps = op.strides.get_values(), op.dilations.get_values(), op.pads.get_values()
+    return list(product(*(lines(*axis) for axis in zip(shape_of(op.result)[2:], shape_of(op.w)[2:], *steps))))
 
 
 def _pads(op: ConvTransposeOp, phases: Sequence[Sequence[Line]]) -> list[int]:
@@ -133,7 +132,7 @@ def _pads(op: ConvTransposeOp, phases: Sequence[Sequence[Line]]) -> list[int]:
 def _contraction(op: ConvTransposeOp, phase: Sequence[Line], pads: Sequence[int]) -> Contraction:
     """One phase; x is padded."""
     shape, weight = padded_shape(op.x, pads), physical_shape(op.w)
-    strides, w_strides = ([prod(s[i + 1 :]) for i in range(len(s))] for s in (shape, weight))
+    strides, w_strides = strides_of(shape), strides_of(weight)
     rank, block = len(phase), channel_block(layout_of(op.result))
     taps = tuple(
         Axis(line.taps, -line.reach * strides[2 + axis], line.hop * w_strides[axis]) for axis, line in enumerate(phase)

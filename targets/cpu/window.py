@@ -18,7 +18,7 @@ from convc.ir.attributes import layout_of, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block
 from convc.ir.windows import ConvOp, PoolOp
-from convc.targets.anchors import conv, pool
+from convc.targets.anchors import conv, pool, window_of
 from convc.targets.cpu.loops import even_tile, local_tile, parallel, vectorize
 from convc.targets.emit import Emitter, dtype_of
 from convc.targets.epilogues import elementwise_epilogue
@@ -94,8 +94,3 @@ class BlockedWindow:
             schedule.unroll(loop)
         vectorize(schedule, lanes, target, dtype_of(op.result))
         return schedule.mod["main"]
-
-
-def window_of(op: ConvOp | PoolOp) -> tuple[int, ...]:
-    """The spatial extents of a convolution's or pool's window."""
-    return tuple(op.kernel.get_values()) if isinstance(op, PoolOp) else shape_of(op.w)[2:]

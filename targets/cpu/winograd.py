@@ -30,11 +30,22 @@ from convc.targets.cpu.buffers import BufferEmitter, build
 from convc.targets.cpu.contraction import Contraction, Tiling, fitted
 from convc.targets.cpu.loops import bound, loop, split
 from convc.targets.cpu.register_tile import emit, in_memory
-from convc.targets.cpu.tiling import cycles, tilings
+from convc.targets.cpu.tiling import EFFICIENCY, cycles, tilings
 from convc.targets.cpu.winograd_transforms import input_transform, output_transform
 from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
+
+_TASKS = 3  # a core
+_FEW = 14  # tiles that fill the registers of the widest machines
+_TILES = 2  # of them: with one, weights come twice as often; with four, layers of 64 channels are 5 to 10 % slower
+# Bytes a cycle: from the second and the third cache while products are made; to the third cache and back, twice.
+_L2_BYTES, _L3_BYTES, _SPILT_BYTES = 32, 18, 4
+_PLACE = 6.5
+"""Cycles to transform one vector at one place of a tile: its share of loads, arithmetic and stores."""
+_MEMORY_BYTES, _CACHE_BYTES = 7.3, 30
+"""Bytes of weights that a cycle is added for, where they come from memory and from a cache: some of the time that they
+take to come hides behind products. Fits layers of 256 and 512 channels at 14 x 14 and 28 x 28 within 8 %."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +147,6 @@ def chunks(geometry: Geometry, target: CpuTarget) -> list[int]:
     return sizes if spilt <= again else sizes[::-1]
 
 
-_TASKS = 3  # a core
-_FEW = 14  # tiles that fill the registers of the widest machines
-_TILES = 2  # of them: with one, weights come twice as often; with four, layers of 64 channels are 5 to 10 % slower
-# Bytes a cycle: from the second and the third cache while products are made; to the third cache and back, twice.
-_L2_BYTES, _L3_BYTES, _SPILT_BYTES = 32, 18, 4
-
-
 @dataclass
 class _Body:
     emitter: BufferEmitter
@@ -193,17 +197,9 @@ class _Body:
             output_transform(self.emitter, self.op, geometry, [n, channel, row, column], products, at, step)
 
 
-_EFFICIENCY = 0.92
-_PLACE = 6.5
-"""Cycles to transform one vector at one place of a tile: its share of loads, arithmetic and stores."""
-_MEMORY_BYTES, _CACHE_BYTES = 7.3, 30
-"""Bytes of weights that a cycle is added for, where they come from memory and from a cache: some of the time that they
-take to come hides behind products. Fits layers of 256 and 512 channels at 14 x 14 and 28 x 28 within 8 %."""
-
-
 def winograd_cycles(geometry: Geometry, target: CpuTarget, *, cold: bool = True) -> float:
     """The time on one core, by the model of `tiling`; `cold`: weights come from memory."""
     c = geometry.contraction(chunks(geometry, target)[0])
-    products = cycles(c, target) * geometry.count / c.columns.extent / _EFFICIENCY
+    products = cycles(c, target) * geometry.count / c.columns.extent / EFFICIENCY
     transforms = _PLACE * geometry.places * geometry.count * (geometry.inputs + geometry.outputs)
     return products + geometry.weight_bytes / (_MEMORY_BYTES if cold else _CACHE_BYTES) + transforms

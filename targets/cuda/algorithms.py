@@ -22,9 +22,9 @@ from convc.ir.data import WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import chunked_activation, chunked_winograd_weight
-from convc.ir.text import main_function
 from convc.ir.windows import ConvOp
 from convc.ir.winograd import POINTS
+from convc.passes.rewriting import kernels_in, main_block
 from convc.targets.cuda.conv import Geometry as DirectGeometry
 from convc.targets.cuda.target import CudaTarget, parse_cuda
 from convc.targets.cuda.tiling import Problem, modelled_cycles
@@ -51,7 +51,7 @@ class ChooseGpuAlgorithms(ModulePass):
         assert isinstance(ctx, CompilerContext)
         target = parse_cuda(self.target)
         conversion, layout = Conversion(ctx), chunked_winograd_weight(target.lanes())
-        for kernel in [inner for inner in main_function(op).body.block.ops if isinstance(inner, KernelOp)]:
+        for kernel in kernels_in(main_block(op)):
             if (found := _convertible(kernel, target)) and (m := fastest(kernel, target)):
                 conversion.convert(kernel, *found, m, layout)
 

@@ -57,10 +57,9 @@ class ImplicitGemm:
 
 
 class Geometry:
-    """A convolution of operands in memory as a product: its sizes. Channels are counted in
-    `block`s; `inputs` blocks are summed over for each of `taps`; a group has `outputs` channels, of which `columns`
-    are written with those of the layout's padding. For each result some `result_bytes` are written, and read of what
-    is added to it."""
+    """A convolution of operands in memory as a product: its sizes. `inputs` blocks of `block` channels are summed over
+    for each of `taps`; a group has `outputs` channels, and `columns` are written, with those of the layout's padding.
+    For each result some `result_bytes` are written, and read of what is added to it."""
 
     def __init__(self, kernel: KernelOp) -> None:
         op = kernel.anchor

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ import numpy as np
 import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
+from convc.targets.buffers import lane_of
 from convc.targets.cuda.target import ACCESS_BYTES, WARP
 from convc.targets.lets import opaque
 
@@ -131,7 +131,7 @@ class FmaCore:
             for i in range(self.tile.part_rows):
                 base = i * columns + j * _FMA_LANES
                 row = self._row + i * self.row_threads
-                yield row, self._columns(j), _FMA_LANES, partial(local_sum, self._sums, base)
+                yield row, self._columns(j), _FMA_LANES, lane_of(self._sums, base)
 
     def _columns(self, j: int) -> Any:
         """Where a group of four columns begins."""
@@ -197,7 +197,7 @@ class MmaCore:
                     base = (i * columns + j) * 4 + half * 2
                     row = self._row + i * _MMA_ROWS + half * 8 + self._lane // 4
                     column = self._column + j * _MMA_COLUMNS + self._lane % 4 * 2
-                    yield row, column, 2, partial(local_sum, self._sums, base)
+                    yield row, column, 2, lane_of(self._sums, base)
 
 
 def keep(thread: Any, *buffers: Any) -> None:
@@ -222,11 +222,6 @@ def where(conditions: Sequence[Any]) -> Iterator[None]:
             yield
     else:
         yield
-
-
-def local_sum(sums: Any, base: int, lane: Any) -> Any:
-    """One of a thread's neighbouring sums."""
-    return sums[base + lane]
 
 
 def zeros(count: int) -> Any:

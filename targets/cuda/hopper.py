@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -25,10 +24,10 @@ import tvm.script.ir_builder.tirx as T
 from tvm import tirx
 
 from convc.ir.kernel import KernelOp
-from convc.targets.buffers import build
+from convc.targets.buffers import build, lane_of
 from convc.targets.cuda.codegen import RESIDENT
 from convc.targets.cuda.conv import Geometry, ImplicitGemm
-from convc.targets.cuda.cores import extern, keep, local_sum, where, zeros
+from convc.targets.cuda.cores import extern, keep, where, zeros
 from convc.targets.cuda.emitter import BufferEmitter
 from convc.targets.cuda.hopper_operands import Boxes, View
 from convc.targets.cuda.hopper_tiling import (
@@ -252,7 +251,7 @@ class _Block:
             sums = self._products(a, b, a_leading, count, before)
             self._find_tile()
             if tile.splits == 1:
-                self._results(0, tile.columns // _COLUMNS, lambda j, half: partial(local_sum, sums, j * 4 + half * 2))
+                self._results(0, tile.columns // _COLUMNS, lambda j, half: lane_of(sums, j * 4 + half * 2))
                 return
             # Nobody reads the ring any more, after which its memory is free for the sums.
             extern("convc_bar_sync", _CONSUMERS, tile.consumers)
@@ -306,7 +305,7 @@ class _Block:
                     extern("convc_cluster_load_f32x4", T.address_of(part[0]), self._shared_sum(first + j), rank)
                     for i in range(4):
                         T.buffer_store(total, total[j * 4 + i] + part[i], [j * 4 + i])
-            self._results(first, parts, lambda j, half: partial(local_sum, total, j * 4 + half * 2))
+            self._results(first, parts, lambda j, half: lane_of(total, j * 4 + half * 2))
 
     def _results(self, first: Any, count: int, value: Callable[[int, int], Callable[[Any], Any]]) -> None:
         """Write a thread's results in so many groups of 8 columns: of each two neighbours, in either of two rows."""

@@ -21,13 +21,14 @@ class Scattered(Written[CudaTarget]):
 
     def body(self, kernel: KernelOp, memory: Memory, target: CudaTarget) -> tirx.Stmt:
         steps = Steps(kernel, memory)
-        if steps.followed:
-            raise NotImplementedError("a scatter that something follows in its kernel is not supported on GPUs")
         column = tirx.Var("column", "int32")
 
         def over(extent: int, body: Callable[[Any, Any], tirx.Stmt]) -> tirx.Stmt:
             i = tirx.Var("i", "int32")
             return tirx.For(i, 0, extent, tirx.ForKind.SERIAL, body(i, column))
 
-        body = tirx.stmt_seq(over(steps.count, steps.copy), over(steps.updates, steps.update))
-        return each_thread(target, column, steps.width, body)
+        body = [over(steps.count, steps.copy), over(steps.updates, steps.update)]
+        if not steps.followed:
+            return each_thread(target, column, steps.width, tirx.stmt_seq(*body))
+        launch = each_thread(target, column, steps.width, tirx.stmt_seq(*body, over(steps.count, steps.follow)))
+        return tirx.stmt_seq(tirx.AllocBuffer(steps.rows), launch)

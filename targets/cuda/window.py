@@ -16,7 +16,7 @@ from convc.ir.attributes import PoolKind, layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_chunk
 from convc.ir.windows import ConvOp, PoolOp
-from convc.targets.anchors import bind_average, bind_with_bias, padded, spatial_axes
+from convc.targets.anchors import bind_average, bind_with_bias, padded, spatial_axes, tap_place, window_of
 from convc.targets.buffers import build
 from convc.targets.cuda.cores import where
 from convc.targets.cuda.emitter import BufferEmitter
@@ -86,9 +86,7 @@ def _place(number: Any, extents: Sequence[int], parts: int) -> list[Any]:
 def _window(
     emitter: BufferEmitter, op: ConvOp | PoolOp, n: Any, first: Any, rows: Sequence[Any], column: Any, width: int
 ) -> None:
-    lanes = _lanes(op)
-    window = tuple(op.kernel.get_values()) if isinstance(op, PoolOp) else shape_of(op.w)[2:]
-    strides, pads, dilations = op.strides.get_values(), op.pads.get_values(), op.dilations.get_values()
+    lanes, window = _lanes(op), window_of(op)
     largest = isinstance(op, PoolOp) and op.kind.data is PoolKind.MAX
     reducer, dtype = MAXIMUM if largest else ADD, dtype_of(op.result)
     sums = T.alloc_buffer([width * lanes], dtype, scope="local")
@@ -98,8 +96,7 @@ def _window(
 
     def tap(at: Sequence[Any]) -> None:
         for step in range(width):
-            out = [*rows, column * width + step]
-            place = [i * s + k * d - p for i, s, k, d, p in zip(out, strides, at, dilations, pads)]
+            place = tap_place(op, [*rows, column * width + step], at)
             with T.vectorized(0, lanes) as lane:
                 emitter.bind_axes([lane], [lanes])
                 channel = first + lane

@@ -22,7 +22,7 @@ from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_chunk, chunked_winograd_weight
 from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.ir.winograd import transforms
-from convc.targets.buffers import build
+from convc.targets.buffers import build, lane_of
 from convc.targets.cuda.cores import Tile, where
 from convc.targets.cuda.emitter import BufferEmitter
 from convc.targets.cuda.gemm import Gemm, Operand
@@ -199,12 +199,8 @@ def _transform_output(
                 z = T.bind(column * g.m + j)
                 edges = [c for c, size in ((y < height, height), (z < width, width)) if size % g.m]
                 with where(edges):
-                    emitter.store_channels(op, [n, y, z], block * _BLOCK + lane, lanes, _lane_of(results, j * lanes))
+                    emitter.store_channels(op, [n, y, z], block * _BLOCK + lane, lanes, lane_of(results, j * lanes))
 
 
 def _vector(buffer: Any, at: Any, lanes: int) -> Any:
     return T.bind(buffer[T.Ramp(at, 1, lanes)])
-
-
-def _lane_of(results: Any, base: int) -> Callable[[Any], Any]:
-    return lambda lane: results[base + lane]

@@ -134,6 +134,18 @@ def test_dlpack_is_taken(executable: Executable, inputs: dict[str, Any], assert_
     assert_right(executable.run({name: Foreign(array) for name, array in inputs.items()}), inputs)
 
 
+def test_constants_that_agree_in_six_digits_are_returned_each(build_text: Callable[..., None], tmp_path: Path) -> None:
+    numbers = 1000000.0, 1000001.0
+    constants = "".join(f"%c{i} = convc.constant {n} : f64 : tensor<i64>\n" for i, n in enumerate(numbers))
+    text = f"""
+        func.func @main() -> (tensor<i64>, tensor<i64>) {{
+          {constants} func.return %c0, %c1 : tensor<i64>, tensor<i64>
+        }}
+    """
+    build_text(tmp_path / "constants.convc", text)
+    assert [int(output) for output in load(tmp_path / "constants.convc").run({}).values()] == list(numbers)
+
+
 def test_inputs_are_not_written_and_outputs_are_fresh(executable: Executable, inputs: dict[str, Any]) -> None:
     before = {name: array.copy() for name, array in inputs.items()}
     first = executable.run(inputs)

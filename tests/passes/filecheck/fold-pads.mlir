@@ -96,6 +96,20 @@ func.func @main(%x: !t) -> (!t, !t, !t) {
 // CHECK:      %n = convc.pool max %c
 
 // -----
+// of integers, too: no element lies below the least one of their type
+!t = tensor<1x4x6x6xui8>
+!p = tensor<1x4x8x8xui8>
+func.func @main(%x: !t) -> (!t, !t) {
+  %a = convc.pad constant %x pads [0, 0, 1, 1, 0, 0, 1, 1] value 0.0 : f64 : (!t) -> !p
+  %y = convc.pool max %a kernel [3, 3] strides [1, 1] pads [0, 0, 0, 0] dilations [1, 1] : (!p) -> !t
+  %b = convc.pad constant %x pads [0, 0, 1, 1, 0, 0, 1, 1] value 100.0 : f64 : (!t) -> !p
+  %z = convc.pool max %b kernel [3, 3] strides [1, 1] pads [0, 0, 0, 0] dilations [1, 1] : (!p) -> !t
+  func.return %y, %z : !t, !t
+}
+// CHECK:      %y = convc.pool max %x kernel [3, 3] strides [1, 1] pads [1, 1, 1, 1]
+// CHECK:      %z = convc.pool max %b kernel [3, 3] strides [1, 1] pads [0, 0, 0, 0]
+
+// -----
 // a window that sees nothing but padding keeps it
 !t = tensor<1x4x6x6xf32>
 func.func @main(%x: !t) -> tensor<1x4x4x3xf32> {

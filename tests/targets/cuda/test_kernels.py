@@ -96,6 +96,11 @@ KERNELS = {
         lambda x, at, updates: ScatterOp(x, at, updates, mode="add").result,
         None,
     ),
+    "what follows a scatter": (
+        [((7, 40), "float32"), ((3,), "int64"), ((3, 40), "float32")],
+        lambda x, at, updates: ElementwiseOp(Fn.RELU, ScatterOp(x, at, updates, mode="add").result).result,
+        None,
+    ),
     "the largest five": ([((3, 40), "float32")], lambda x: TopKOp(x, 1, 5).result, None),
     "transposed convolution": (
         [((1, 6, 7, 5), "float32"), ((6, 4, 3, 3), "float32")],
