@@ -14,6 +14,7 @@ from convc.targets.cpu.ordered import Ordered
 from convc.targets.cpu.plain_conv import PlainConv
 from convc.targets.cpu.reduce import BlockedReduce, RowReduce
 from convc.targets.cpu.scattered import Scattered
+from convc.targets.cpu.softmax import SoftmaxRows
 from convc.targets.cpu.transposed_conv import TransposedConv
 from convc.targets.cpu.window import BlockedWindow
 from convc.targets.cpu.winograd import Winograd
@@ -31,6 +32,7 @@ TEMPLATES: Sequence[Template[CpuTarget]] = (
     PackedMatMul(),
     PlainMatMul(),
     BlockedReduce(),
+    SoftmaxRows(),
     RowReduce(),
     Ordered(),
     Scattered(),
