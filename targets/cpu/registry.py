@@ -12,6 +12,7 @@ from convc.targets.cpu.injective import Injective
 from convc.targets.cpu.matmul import PackedMatMul, PlainMatMul
 from convc.targets.cpu.ordered import Ordered
 from convc.targets.cpu.plain_conv import PlainConv
+from convc.targets.cpu.plain_pool import PlainPool
 from convc.targets.cpu.reduce import BlockedReduce, RowReduce
 from convc.targets.cpu.scattered import Scattered
 from convc.targets.cpu.softmax import SoftmaxRows
@@ -29,6 +30,7 @@ TEMPLATES: Sequence[Template[CpuTarget]] = (
     Winograd(),
     TransposedConv(),
     PlainConv(),
+    PlainPool(),
     PackedMatMul(),
     PlainMatMul(),
     BlockedReduce(),
