@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tvm_ffi
@@ -9,7 +10,7 @@ from tvm import ir, tirx
 
 from convc.targets import angles, powers
 
-_WRITTEN = {"powf": powers.pow, "sinf": angles.sin, "cosf": angles.cos}
+_WRITTEN: Mapping[str, Callable[..., Any]] = {"powf": powers.pow, "sinf": angles.sin, "cosf": angles.cos}
 
 
 def written_out(function: tirx.PrimFunc) -> tirx.PrimFunc:
