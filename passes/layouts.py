@@ -8,7 +8,7 @@ A kernel is blocked or plain as a whole. Whether both are legal, and worth a tho
 - convolutions are blocked where no block holds channels of two groups. Those of less than a block of outputs, which
   leave lanes empty, can be plain too: `PlainConv` has its vectors along the width. Transposed ones cannot: no template
   has them in plain layout. Those of a GPU are plain if they have a single output, and only then;
-- pools of enough channels are blocked: no template has windows in plain layout;
+- pools of enough channels are blocked: convolutions around them are, too;
 - smaller pools, spatial reductions and injective kernels can be either, if they keep to their channel or move whole
   blocks; on a GPU also if they move parts of blocks, which takes fewer trips to memory than to leave the blocks for
   that; and reductions there can read blocks and write plain memory;

@@ -16,6 +16,7 @@ from convc.ir.windows import ConvOp, PoolOp, WinogradConvOp
 from convc.targets.cpu.algorithms import direct_cycles, forms
 from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.plain_conv import PlainConv, plain_conv_cycles
+from convc.targets.cpu.plain_pool import PlainPool, plain_pool_cycles
 from convc.targets.cpu.tiling import STREAM_BYTES
 from convc.targets.cpu.winograd import Geometry, winograd_cycles
 from convc.targets.measurements import Measurements, Record, TuningError, candidate_key, usable
@@ -78,6 +79,8 @@ def modelled_cycles(kernel: KernelOp, target: CpuTarget) -> float:
             return direct_cycles(op, target)
         case ConvOp() as op if PlainConv().applies(kernel, target):
             return plain_conv_cycles(op, target)
+        case PoolOp() as op if PlainPool().applies(kernel, target):
+            return plain_pool_cycles(op, target)
         case PoolOp() as op if layout_of(op.result) is None:
             return _GENERIC_TAP * prod(shape_of(op.result)) * prod(op.kernel.get_values())
         case _:

@@ -60,6 +60,19 @@ _ERF_LARGE = (
     -1.28717512e-1,
 )
 
+# (atan(x) - x) / x**3 in x**2 for |x| <= 1, highest power first: N. Juffa's atanf.
+_ATAN = (
+    2.78569828e-3,
+    -1.58660226e-2,
+    4.24722321e-2,
+    -7.49753043e-2,
+    1.06448799e-1,
+    -1.42070308e-1,
+    1.99934542e-1,
+    -3.33331466e-1,
+)
+_HALF_PI, _HALF_PI_LOW = 1.57079637, -4.37113883e-8
+
 
 def const(value: float) -> Any:
     return tirx.const(value, "float32")
@@ -160,6 +173,19 @@ def erf(x: Any) -> Any:
     t = let(tirx.abs(x))
     large = let(const(1) - _erfc_large(t))
     return let.result(tirx.Select(t > const(_ERF_SPLIT), tirx.Select(x < const(0), -large, large), _erf_small(let, x)))
+
+
+def atan(x: Any) -> Any:
+    """pi / 2 - atan(1 / x) where x is larger than 1."""
+    let = Lets()
+    x = let(x)
+    size = let(tirx.abs(x))
+    t = let(tirx.Select(size > const(1), const(1) / size, size))
+    square = let(t * t)
+    near = let(square * polynomial(square, _ATAN) * t + t)
+    far = const(_HALF_PI) - (near - const(_HALF_PI_LOW))
+    angle = let(tirx.Select(size > const(1), far, near))
+    return let.result(tirx.Select(tirx.reinterpret("int32", x) < 0, -angle, angle))
 
 
 def gelu(x: Any) -> Any:

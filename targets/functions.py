@@ -340,7 +340,7 @@ _FLOAT: Mapping[Fn, Callable[..., Any]] = {
     Fn.ACOSH: _libm("acosh"),
     Fn.ASIN: _libm("asin"),
     Fn.ASINH: _libm("asinh"),
-    Fn.ATAN: _libm("atan"),
+    Fn.ATAN: _by_width(float32.atan, _libm("atan")),
     Fn.ATANH: _libm("atanh"),
     Fn.CEIL: tirx.ceil,
     Fn.CELU: _celu,

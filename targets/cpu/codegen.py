@@ -22,6 +22,7 @@ from tvm import ir, s_tir, tirx
 
 from convc.runtime.cpu import usable_cores
 from convc.targets.cpu.buffers import ROLLED
+from convc.targets.cpu.libm import written_out
 from convc.targets.lets import to_memory
 from convc.targets.lowering import LOOPS, has_blocks, run
 from convc.targets.target import CpuTarget
@@ -114,7 +115,7 @@ def lowered(functions: Mapping[str, tirx.PrimFunc], target: CpuTarget) -> tvm.ru
     # Registers are for the sums of a tile. LLVM would keep the constants of a loop that stores them there throughout,
     # and sums on the stack: a dozen constants of an exponential took 4 % of an EfficientNet's time.
     described = target.tvm(hoists=not any(ROLLED in function.attrs for function in functions.values()))
-    module = ir.IRModule({symbol: c_function(function, symbol) for symbol, function in functions.items()})
+    module = ir.IRModule({symbol: c_function(written_out(function), symbol) for symbol, function in functions.items()})
     module = tirx.transform.BindTarget(described)(module)
     scheduled = {v: f for v, f in module.functions.items() if has_blocks(f)}
     written = {v: f for v, f in module.functions.items() if v not in scheduled}

@@ -12,8 +12,10 @@ from convc.targets.cpu.injective import Injective
 from convc.targets.cpu.matmul import PackedMatMul, PlainMatMul
 from convc.targets.cpu.ordered import Ordered
 from convc.targets.cpu.plain_conv import PlainConv
+from convc.targets.cpu.plain_pool import PlainPool
 from convc.targets.cpu.reduce import BlockedReduce, RowReduce
 from convc.targets.cpu.scattered import Scattered
+from convc.targets.cpu.softmax import SoftmaxRows
 from convc.targets.cpu.transposed_conv import TransposedConv
 from convc.targets.cpu.window import BlockedWindow
 from convc.targets.cpu.winograd import Winograd
@@ -28,9 +30,11 @@ TEMPLATES: Sequence[Template[CpuTarget]] = (
     Winograd(),
     TransposedConv(),
     PlainConv(),
+    PlainPool(),
     PackedMatMul(),
     PlainMatMul(),
     BlockedReduce(),
+    SoftmaxRows(),
     RowReduce(),
     Ordered(),
     Scattered(),

@@ -179,6 +179,20 @@ def test_powers_at_the_ends_of_numbers(exponent, build_kernel, run_kernel):
     np.testing.assert_array_equal(np.signbit(actual[numbers]), np.signbit(exact[numbers]))
 
 
+@pytest.mark.parametrize("exponent", [2.2, -0.45, 17.0, -33.3])
+def test_powers_of_all_magnitudes(exponent, build_kernel, run_kernel):
+    """Results that overflow, or have no more than some of their digits, too: rounded once."""
+    x = np.abs(sweep(1 << 14))
+
+    def body(x):
+        return ElementwiseOp(Fn.POW, x, ConstantOp(exponent, tensor(from_numpy("float32"), ())).result).result
+
+    (actual,) = run_kernel(build_kernel([(x.shape, "float32")], body), Injective(), [x])
+    with np.errstate(all="ignore"):
+        exact = FUNCTIONS[Fn.POW].numpy(x.astype(np.float64), np.float64(np.float32(exponent)))
+    assert_within(actual, exact, 0.75, 0)
+
+
 @pytest.mark.parametrize(
     ("fn", "params"),
     [

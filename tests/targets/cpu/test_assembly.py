@@ -15,6 +15,7 @@ from convc.targets.cpu.codegen import lowered
 from convc.targets.cpu.conv_depthwise import ConvDepthwise
 from convc.targets.cpu.depthwise import Depthwise
 from convc.targets.cpu.direct_conv import DirectConv
+from convc.targets.cpu.injective import Injective
 from convc.targets.cpu.matmul import PackedMatMul, PlainMatMul
 from convc.targets.cpu.plain_conv import PlainConv
 from convc.targets.cpu.transposed_conv import TransposedConv
@@ -269,3 +270,15 @@ def test_weights_from_memory_are_asked_for_before_their_tiles_begin(case, build_
     steps = sum(map(is_multiply_add, body)) / 28
     assert sum("prefetcht0" in line for line in body) == 2 * steps
     assert sum("prefetcht1" in line for line in body) == steps
+
+
+@pytest.mark.parametrize("target", FULL)
+@pytest.mark.parametrize("fn", [Fn.ATAN, Fn.COS, Fn.POW, Fn.SIN])
+def test_functions_of_the_c_library_are_written_out(fn, target, build_kernel):
+    """It would be called once for each lane of a vector."""
+    operands = [((4096,), "float32")] * (2 if fn is Fn.POW else 1)
+    kernel = build_kernel(operands, lambda *x: ElementwiseOp(fn, *x).result)
+    cpu = parse_target(target)
+    function = Injective().schedule(kernel, {}, cpu)
+    assembly = lowered({"kernel": function}, cpu).inspect_source("asm")
+    assert not re.search(r"\b(atan|cos|pow|sin)f", assembly)
