@@ -203,7 +203,7 @@ def other_export(folder: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Path], None], list[str], str, int]] = {
     "a text file for a database": (no_database, ["--db", "x"], "x is no tuning database, or is damaged", 1),
     "another program's database": (foreign_database, ["--db", "x"], "x is no tuning database: name another", 1),
-    "a folder for a database": (nothing, ["--db", "."], "tuning database .: unable to open database file", 1),
+    "a folder for a database": (nothing, ["--db", "."], "expected the file of a tuning database, . is a folder", 1),
     "a database where none can be": (nothing, ["--db", "net.onnx/t.db"], "net.onnx", 1),
     "another file for an export": (other_export, ["--export", "x"], "x is no file that convc tune --export wrote", 1),
     "an export to nowhere": (nothing, ["--export", "no/x"], "cannot export to no/x: no is no folder", 1),
