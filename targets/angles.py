@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm import tirx
 
-from convc.targets import float32
+from convc.targets import float32, float64
 from convc.targets.lets import Lets
 
 _TWO_OVER_PI = 0xA2F9836E4E441529FC2757D1F534DDC0DB6295993C439041FE5163ABDEBBC561
@@ -25,8 +25,6 @@ _PARTS = 7
 # Cephes, single/sinf.c.
 _SIN = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
 _COS = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
-# 1.5 * 2**52: adding it rounds to an integer, which then lies in the lowest bits.
-_ROUNDER = 1.5 * 2.0**52
 
 
 def sin(x: Any) -> Any:
@@ -42,18 +40,18 @@ def cos(x: Any) -> Any:
 def _circular(x: Any, quarters: int) -> Any:
     """The sine of an angle and so many quarters of a turn."""
     let = Lets()
-    wide = let(tirx.Cast("float64", x))
-    products = [let(wide * _double(part)) for part in _parts()]
+    wide = let(float64.widened(x))
+    products = [let(wide * float64.const(part)) for part in _parts()]
     turns = [let(product - tirx.nearbyint(product)) for product in products]
     total = turns[0]
     for turn in turns[1:]:
         total = total + turn
-    n = let(tirx.Cast("int32", tirx.reinterpret("int64", total * _double(4) + _double(_ROUNDER))))
+    n = let(float64.nearest(total * float64.const(4)))
     # The largest parts first, less the quarters: only small numbers are added then, and nothing is rounded off.
-    rest = turns[0] - tirx.Cast("float64", n) * _double(0.25)
+    rest = turns[0] - float64.widened(n) * float64.const(0.25)
     for turn in turns[1:]:
         rest = rest + turn
-    angle = let(tirx.Cast("float32", rest * _double(2 * math.pi)))
+    angle = let(tirx.Cast("float32", rest * float64.const(2 * math.pi)))
     square = let(angle * angle)
     sine = float32.polynomial(square, _SIN) * square * angle + angle
     cosine = float32.polynomial(square, _COS) * square * square - float32.const(0.5) * square + float32.const(1)
@@ -67,7 +65,3 @@ def _parts() -> list[float]:
     first = 256 - _BITS
     fields = [(_TWO_OVER_PI >> (first - i * _BITS)) & ((1 << _BITS) - 1) for i in range(_PARTS)]
     return [math.ldexp(field, -(i + 1) * _BITS - 2) for i, field in enumerate(fields)]
-
-
-def _double(value: float) -> Any:
-    return tirx.const(value, "float64")

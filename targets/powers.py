@@ -4,13 +4,12 @@ many bits as y log2 x has before the point, up to seven."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from tvm import tirx
 
-from convc.targets import float32
+from convc.targets import float32, float64
 from convc.targets.lets import Lets
 
 # log2(m) = 2 / ln 2 * (s + s**3 / 3 + s**5 / 5 ...), s = (m - 1) / (m + 1), highest power first. On sqrt(1/2) <= m <
@@ -18,8 +17,6 @@ from convc.targets.lets import Lets
 _LOG2 = tuple(2 / math.log(2) / (2 * k + 1) for k in reversed(range(7)))
 # 2**r = sum of (r ln 2)**k / k! for |r| <= 1/2: what is left out is 2**-27 of the sum, an eighth of a unit.
 _EXP2 = tuple(math.log(2) ** k / math.factorial(k) for k in reversed(range(8)))
-# 1.5 * 2**52: adding it rounds to an integer, which then lies in the lowest bits.
-_ROUNDER = 1.5 * 2.0**52
 _BEYOND = 160.0
 """2 to this power is infinite in single precision, and 2 to its negative is 0."""
 
@@ -28,10 +25,10 @@ def pow(x: Any, y: Any) -> Any:
     """x**y within a unit in the last place, with C's results at zeros, infinities, NaN and negative x."""
     let = Lets()
     x, y = let(_single(x)), let(_single(y))
-    logarithm, factor = _log2(let, tirx.abs(x)), let(_wide(y))
+    logarithm, factor = _log2(let, tirx.abs(x)), let(float64.widened(y))
     # Not even NaN or an infinity makes 1**y or x**0 other than 1.
-    one = tirx.Or(logarithm == _double(0), factor == _double(0))
-    t = tirx.Select(one, _double(0), factor * logarithm)
+    one = tirx.Or(logarithm == float64.const(0), factor == float64.const(0))
+    t = tirx.Select(one, float64.const(0), factor * logarithm)
     return let.result(_with_sign(x, y, let(tirx.Cast("float32", _exp2(let, t)))))
 
 
@@ -41,20 +38,21 @@ def _log2(let: Lets, x: Any) -> Any:
     denormal = x < float32.const(2.0**-126)
     bits = let(tirx.reinterpret("int32", tirx.Select(denormal, x * float32.const(2.0**23), x)))
     exponent = let((bits - 0x3F3504F3) >> 23)  # of bits / sqrt(1/2)
-    m = let(_wide(tirx.reinterpret("float32", bits - (exponent << 23))))
-    s = let((m - _double(1)) / (m + _double(1)))
+    m = let(float64.widened(tirx.reinterpret("float32", bits - (exponent << 23))))
+    s = let((m - float64.const(1)) / (m + float64.const(1)))
     shift = tirx.Select(denormal, tirx.const(23, "int32"), tirx.const(0, "int32"))
-    value = s * _polynomial(let(s * s), _LOG2) + _wide(exponent - shift)
-    value = let(tirx.Select(x < float32.const(math.inf), value, _wide(x)))  # infinity and NaN
-    return let(tirx.Select(x > float32.const(0), value, tirx.Select(x == float32.const(0), _double(-math.inf), value)))
+    value = s * float64.polynomial(let(s * s), _LOG2) + float64.widened(exponent - shift)
+    value = let(tirx.Select(x < float32.const(math.inf), value, float64.widened(x)))  # infinity and NaN
+    zero, lowest = float32.const(0), float64.const(-math.inf)
+    return let(tirx.Select(x > zero, value, tirx.Select(x == zero, lowest, value)))
 
 
 def _exp2(let: Lets, x: Any) -> Any:
-    x = let(tirx.Select(x > _double(_BEYOND), _double(_BEYOND), x))
-    x = let(tirx.Select(x < _double(-_BEYOND), _double(-_BEYOND), x))
-    n = let(tirx.Cast("int32", tirx.reinterpret("int64", x + _double(_ROUNDER))))
+    x = let(tirx.Select(x > float64.const(_BEYOND), float64.const(_BEYOND), x))
+    x = let(tirx.Select(x < float64.const(-_BEYOND), float64.const(-_BEYOND), x))
+    n = let(float64.nearest(x))
     scale = tirx.reinterpret("float64", tirx.Cast("int64", n + 1023) << tirx.const(52, "int64"))
-    return _polynomial(let(x - _wide(n)), _EXP2) * scale
+    return float64.polynomial(let(x - float64.widened(n)), _EXP2) * scale
 
 
 def _with_sign(x: Any, y: Any, magnitude: Any) -> Any:
@@ -73,19 +71,3 @@ def _with_sign(x: Any, y: Any, magnitude: Any) -> Any:
 def _single(x: Any) -> Any:
     """TVM keeps the digits of a constant that its type has no room for, and would hand them on to double precision."""
     return float32.const(float(np.float32(x.value))) if isinstance(x, tirx.FloatImm) else x
-
-
-def _double(value: float) -> Any:
-    return tirx.const(value, "float64")
-
-
-def _wide(x: Any) -> Any:
-    return tirx.Cast("float64", x)
-
-
-def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
-    """Horner's rule, highest power first."""
-    result = _double(coefficients[0])
-    for coefficient in coefficients[1:]:
-        result = result * x + _double(coefficient)
-    return result

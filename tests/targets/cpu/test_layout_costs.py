@@ -64,14 +64,24 @@ def test_strides_make_vectors_along_the_width_dear() -> None:
     assert found == ["NCHW16c"]
 
 
-def test_a_small_pool_is_blocked_where_its_window_costs_more_than_two_relayouts() -> None:
-    """No template has windows in plain layout; half of the vectors' lanes are empty."""
+def test_a_small_pool_stays_as_it_is() -> None:
+    """Along the width all lanes of vectors are full; in a block of channels half of them are empty."""
     found = layouts("""(%x: tensor<1x8x40x40xf32>) -> tensor<1x8x40x40xf32> {
       %y = convc.pool max %x kernel [3, 3] strides [1, 1] pads [1, 1, 1, 1] dilations [1, 1]
         : (tensor<1x8x40x40xf32>) -> tensor<1x8x40x40xf32>
       func.return %y : tensor<1x8x40x40xf32>
     }""")
-    assert found == ["NCHW16c"]
+    assert found == ["NCHW"]
+
+
+def test_a_small_pool_of_volumes_is_blocked_where_its_window_costs_more_than_two_relayouts() -> None:
+    """No template has windows of volumes in plain layout; half of the vectors' lanes are empty."""
+    found = layouts("""(%x: tensor<1x8x12x12x12xf32>) -> tensor<1x8x12x12x12xf32> {
+      %y = convc.pool max %x kernel [3, 3, 3] strides [1, 1, 1] pads [1, 1, 1, 1, 1, 1] dilations [1, 1, 1]
+        : (tensor<1x8x12x12x12xf32>) -> tensor<1x8x12x12x12xf32>
+      func.return %y : tensor<1x8x12x12x12xf32>
+    }""")
+    assert found == ["NCDHW16c"]
 
 
 class Known:
