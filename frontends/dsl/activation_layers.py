@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from convc.frontends.dsl import activations
-from convc.frontends.dsl.arguments import axis_of
+from convc.frontends.dsl.arguments import axes_of, axis_of
 from convc.frontends.dsl.emitter import Emitter, Value
 from convc.frontends.dsl.initial import Initializer
 from convc.frontends.dsl.layer import Layer
@@ -117,17 +117,13 @@ class Softmax(Layer):
         super().__init__(**options)
         self.axis = axis
 
-    def _axes(self, rank: int) -> list[int]:
-        given = self.axis if isinstance(self.axis, list | tuple) else [self.axis]
-        return [axis_of(self, axis, rank) for axis in given]
-
     def compute_output_shape(self, *shapes: Shape) -> Shape:
-        self._axes(len(shapes[0]))
+        axes_of(self, self.axis, len(shapes[0]))
         return shapes[0]
 
     def emit(self, emitter: Emitter, *inputs: Value) -> Value:
         x, e = inputs[0], emitter
-        axes = [x.axis(axis) for axis in self._axes(x.rank)]
+        axes = [x.axis(axis) for axis in axes_of(self, self.axis, x.rank)]
         if len(axes) == 1:
             return e.apply("Softmax", x, axis=axes[0])
         total = Value(x.shape, e.node("ReduceLogSumExp", [x.name], axes=sorted(axes)), first=x.is_first)

@@ -52,6 +52,11 @@ def axis_of(layer: Layer, axis: Any, rank: int) -> int:
     return axis % rank
 
 
+def axes_of(layer: Layer, axes: Any, rank: int) -> list[int]:
+    """An axis or several, counted from the front."""
+    return [axis_of(layer, axis, rank) for axis in (axes if isinstance(axes, list | tuple) else [axes])]
+
+
 def pairs(layer: Layer, name: str, value: Any, count: int) -> tuple[tuple[int, int], ...]:
     """((before, after), ...), from an int for all axes, one int an axis, or one pair an axis; one axis takes a pair."""
     per_axis = [value] * count if isinstance(value, int) else [value] if count == 1 else value

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convc.frontends.dsl.arguments import axis_of
+from convc.frontends.dsl.arguments import axes_of, axis_of
 from convc.frontends.dsl.emitter import Emitter, Value
 from convc.frontends.dsl.initial import Initializer
 from convc.frontends.dsl.layer import Layer, Weight
@@ -86,17 +86,13 @@ class UnitNormalization(Layer):
         super().__init__(**options)
         self.axis = axis
 
-    def _axes(self, rank: int) -> list[int]:
-        given = self.axis if isinstance(self.axis, list | tuple) else [self.axis]
-        return [axis_of(self, axis, rank) for axis in given]
-
     def compute_output_shape(self, *shapes: Shape) -> Shape:
-        self._axes(len(shapes[0]))
+        axes_of(self, self.axis, len(shapes[0]))
         return shapes[0]
 
     def emit(self, emitter: Emitter, *inputs: Value) -> Value:
         x, e = inputs[0], emitter
-        axes = sorted(map(x.axis, self._axes(x.rank)))
+        axes = sorted(map(x.axis, axes_of(self, self.axis, x.rank)))
         length = Value(x.shape, e.node("ReduceL2", [x.name], axes=axes), first=x.is_first)
         return e.apply("Div", x, e.apply("Max", length, 1e-12))
 
@@ -109,8 +105,7 @@ class RMSNormalization(Layer):
         self.axis, self.epsilon = axis, float(epsilon)
 
     def _axes(self, rank: int) -> list[int]:
-        given = self.axis if isinstance(self.axis, list | tuple) else [self.axis]
-        axes = sorted(axis_of(self, axis, rank) for axis in given)
+        axes = sorted(axes_of(self, self.axis, rank))
         if axes != list(range(rank - len(axes), rank)) or 0 in axes:
             raise self.problem(f"axis: expected the last axes of an input of rank {rank}, got {self.axis!r}")
         return axes

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convc.frontends.dsl.arguments import axis_of
+from convc.frontends.dsl.arguments import axes_of, axis_of
 from convc.frontends.dsl.emitter import Emitter, Value
 from convc.frontends.dsl.initial import Initializer
 from convc.frontends.dsl.layer import Layer, Weight
@@ -92,8 +92,7 @@ class LayerNormalization(Layer):
         self._initializers = gamma_initializer, beta_initializer
 
     def _axes(self, rank: int) -> list[int]:
-        given = self.axis if isinstance(self.axis, list | tuple) else [self.axis]
-        axes = sorted(axis_of(self, axis, rank) for axis in given)
+        axes = sorted(axes_of(self, self.axis, rank))
         if len(set(axes)) != len(axes) or 0 in axes:
             raise self.problem(f"axis: expected distinct axes other than the batch's, got {self.axis!r}")
         return axes

@@ -32,6 +32,14 @@ _ACTIVATIONS: dict[str, tuple[str, list[float], list[float]]] = {
 """Those that ONNX's recurrent operators have, with their alpha and beta."""
 
 
+def with_states(inputs: Inputs, initial_state: Inputs | None) -> Inputs:
+    """What a layer is called with: its inputs, then the states that it starts from, if any are given."""
+    if initial_state is None:
+        return inputs
+    both = (inputs, initial_state)
+    return [x for each in both for x in ([each] if isinstance(each, SymbolicTensor) else each)]
+
+
 class Recurrent(Layer):
     """What SimpleRNN, LSTM and GRU share. They take a sequence and, if they do not start from zeros, their states.
 
@@ -76,10 +84,7 @@ class Recurrent(Layer):
 
     def __call__(self, inputs: Inputs, initial_state: Inputs | None = None) -> Any:
         """`initial_state`: `[N, units]` for each state, H before C."""
-        if initial_state is None:
-            return super().__call__(inputs)
-        states = [initial_state] if isinstance(initial_state, SymbolicTensor) else list(initial_state)
-        return super().__call__([inputs, *states] if isinstance(inputs, SymbolicTensor) else [*inputs, *states])
+        return super().__call__(with_states(inputs, initial_state))
 
     def ensure_built(self, shapes: Sequence[Shape]) -> None:
         super().ensure_built(shapes[:1])

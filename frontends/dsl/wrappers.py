@@ -9,8 +9,8 @@ from typing import Any
 from convc.frontends.dsl.arguments import one_of
 from convc.frontends.dsl.emitter import Emitter, Value
 from convc.frontends.dsl.layer import Inputs, Layer, Weight
-from convc.frontends.dsl.recurrent import Recurrent
-from convc.frontends.dsl.tensor import Shape, SymbolicTensor
+from convc.frontends.dsl.recurrent import Recurrent, with_states
+from convc.frontends.dsl.tensor import Shape
 
 
 class Wrapper(Layer):
@@ -85,10 +85,7 @@ class Bidirectional(Wrapper):
 
     def __call__(self, inputs: Inputs, initial_state: Inputs | None = None) -> Any:
         """`initial_state`: the states of the forward layer, then those of the backward layer."""
-        if initial_state is None:
-            return super().__call__(inputs)
-        states = [initial_state] if isinstance(initial_state, SymbolicTensor) else list(initial_state)
-        return super().__call__([inputs, *states] if isinstance(inputs, SymbolicTensor) else [*inputs, *states])
+        return super().__call__(with_states(inputs, initial_state))
 
     def ensure_built(self, shapes: Sequence[Shape]) -> None:
         for part, given in self._split(shapes):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from convc.frontends import dsl
-from convc.frontends.dsl.arguments import axis_of
+from convc.frontends.dsl.arguments import axes_of, axis_of
 from convc.frontends.dsl.emitter import Emitter, Value
 from convc.frontends.dsl.tensor import Shape
 
@@ -60,7 +60,7 @@ class Operation(dsl.Layer):
     def _axes(self, given: Any, rank: int) -> list[int]:
         if given is None:
             return list(range(rank))
-        return sorted(axis_of(self, axis, rank) for axis in (given if isinstance(given, list | tuple) else [given]))
+        return sorted(axes_of(self, given, rank))
 
 
 class Elementwise(Operation):

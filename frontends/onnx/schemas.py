@@ -130,7 +130,8 @@ def _formal_inputs(op_type: str, domain: str, opset: int) -> tuple[_FormalInput,
 
 
 def _listed(names: Sequence[str]) -> str:
-    return " or ".join([*filter(None, [", ".join(names[:-1])]), names[-1]])
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _element_name(data_type: int) -> str:
