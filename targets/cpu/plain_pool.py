@@ -18,6 +18,7 @@ from convc.ir.attributes import PoolKind, layout_of, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.windows import PoolOp
 from convc.targets.anchors import bind_average
+from convc.targets.cpu.contraction import Window
 from convc.targets.cpu.row_vectors import Vectors, over_rows
 from convc.targets.cpu.shuffles import shuffle
 from convc.targets.emit import dtype_of
@@ -52,6 +53,10 @@ class _Axis:
     def read(self) -> int:
         """Elements, from the first one, that windows may reach."""
         return min(self.size, self.span - self.pad)
+
+    @property
+    def window(self) -> Window:
+        return Window(0, self.stride, self.pad, self.dilation, self.size)
 
 
 class PlainPool(Written[CpuTarget]):
@@ -110,11 +115,10 @@ def _row(op: PoolOp, reader: FlatReader, outer: Sequence[Any], lanes: int) -> ti
     inputs, results = Vectors.of(along.read, lanes), Vectors.of(along.results, lanes)
     # Vectors that are thinned to every so many elements read on behind the last window.
     row = tirx.decl_buffer((along.span + along.stride * results.lanes,), dtype, "columns")
-    found = tirx.decl_buffer((max(inputs.lanes, results.lanes) * 4,), dtype, "found")
-    top = outer[-1] * down.stride - down.pad if image else 0
-    first = tirx.max(tirx.floordiv(down.dilation - 1 - top, down.dilation), 0)
-    last = tirx.min(tirx.floordiv(down.size - 1 - top, down.dilation) + 1, down.taps)
-    count = reader.simplify(tirx.max(last - first, 0))
+    found = tirx.decl_buffer((max(each.side_by_side * each.lanes for each in (inputs, results)),), dtype, "found")
+    at_row = outer[-1] if image else 0
+    first, count = (reader.simplify(each) for each in down.window.reading(at_row, at_row, down.taps))
+    top = at_row * down.stride - down.pad
 
     def down_columns(lane: Any, place: Any, number: int, known: int) -> Sequence[tirx.Stmt]:
         tap, at = tirx.Var("tap", "int32"), lane + number * inputs.lanes
