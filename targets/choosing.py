@@ -74,7 +74,7 @@ def modelled_cycles(kernel: KernelOp, target: CpuTarget) -> float:
     multiply-adds a cycle, or of its memory traffic from beyond the second cache, whichever is longer."""
     match kernel.anchor:
         case WinogradConvOp() as op:
-            return winograd_cycles(Geometry.of(op.x, op.result, op.m.value.data), target)
+            return winograd_cycles(Geometry.of(op, op.m.value.data), target)
         case ConvOp() as op if DirectConv().applies(kernel, target):
             return direct_cycles(op, target)
         case ConvOp() as op if PlainConv().applies(kernel, target):

@@ -19,13 +19,12 @@ from convc.passes.rewriting import parent_of, set_type, weight_behind
 
 def convertible(kernel: KernelOp, activation: Layout) -> tuple[ConvOp, WeightOp] | None:
     """A convolution between values of a layout that the algorithm can compute, with its weight; None for all else:
-    other windows than 3 x 3, strides, dilation, groups, other types than float32, operands computed in the kernel."""
+    other windows than 3 x 3, strides, dilation, other types than float32, operands computed in the kernel."""
     op = kernel.anchor
     if not isinstance(op, ConvOp) or not {op.x, op.w} <= set(kernel.block.args):
         return None
     fits = (
         shape_of(op.w)[2:] == (3, 3)
-        and op.group.value.data == 1
         and set(op.strides.get_values()) | set(op.dilations.get_values()) == {1}
         and layout_of(op.x) == layout_of(op.result) == activation
         and element_type(op.x) == f32
@@ -58,12 +57,12 @@ class Conversion:
 def set_algorithm(kernel: KernelOp, op: ConvOp | WinogradConvOp, weight: Attribute, m: int) -> None:
     """Replace the convolution in a kernel, whose weight has another type now; directly where m is 0."""
     set_type(op.w, weight)
-    pads, result = op.pads.get_values(), op.result.type
+    pads, group, result = op.pads.get_values(), op.group.value.data, op.result.type
     changed: ConvOp | WinogradConvOp
     if m:
-        changed = WinogradConvOp(op.x, op.w, op.bias, m=m, pads=pads, result=result)
+        changed = WinogradConvOp(op.x, op.w, op.bias, m=m, pads=pads, group=group, result=result)
     else:
-        changed = ConvOp(op.x, op.w, op.bias, pads=pads, result=result)
+        changed = ConvOp(op.x, op.w, op.bias, pads=pads, group=group, result=result)
     kernel.block.insert_op_before(changed, op)
     op.result.replace_all_uses_with(changed.result)
     kernel.block.erase_op(op)

@@ -33,15 +33,18 @@ def convolve(op: ConvOp, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None =
 
 
 def convolve_winograd(op: WinogradConvOp, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    """`A^T [sum over c of w[o, c] * (B^T d[n, c] B)] A` for each tile d of the padded x; see `convc.ir.winograd`."""
-    m, pads, (height, width) = op.m.value.data, op.pads.get_values(), shape_of(op.result)[2:]
+    """`A^T [sum over c of w[o, c] * (B^T d[n, c] B)] A` for each tile d of the padded x, c in the group of o; see
+    `convc.ir.winograd`."""
+    group, m, (height, width) = op.group.value.data, op.m.value.data, shape_of(op.result)[2:]
+    pads = op.pads.get_values()
     a, b = (np.array(matrix, dtype=float).astype(x.dtype) for matrix in (transforms(m).a, transforms(m).b))
     ends = [pad + -size % m for pad, size in zip(pads[2:], (height, width))]  # whole tiles of outputs
     x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:2], ends)])
     tiles = np.lib.stride_tricks.sliding_window_view(x, (m + 2, m + 2), (2, 3))[:, :, ::m, ::m]
-    products = np.einsum("ocxy,nchwxy->nohwxy", w, b @ tiles @ b.T, optimize=True)
-    y = (a @ products @ a.T).swapaxes(3, 4)
-    y = y.reshape(*y.shape[:2], y.shape[2] * m, -1)
+    tiles, w = (b @ tiles @ b.T).reshape(len(x), group, -1, *tiles.shape[2:]), w.reshape(group, -1, *w.shape[1:])
+    products = np.einsum("gocxy,ngchwxy->ngohwxy", w, tiles, optimize=True)
+    y = (a @ products @ a.T).swapaxes(4, 5)
+    y = y.reshape(len(x), -1, y.shape[3] * m, y.shape[5] * m)
     return _with_bias(y[:, :, :height, :width], bias)
 
 

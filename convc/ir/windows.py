@@ -105,8 +105,8 @@ class ConvOp(ConvolutionOp):
 
 @irdl_op_definition
 class WinogradConvOp(TensorOp):
-    """2-D convolution by 3 x 3 windows, stride 1, whose weight is transformed already: w `[O, C, t, t]` holds G g G^T
-    of F(m x m, 3 x 3), t = m + 2 (`convc.ir.winograd`)."""
+    """2-D convolution by 3 x 3 windows, stride 1, whose weight is transformed already: w `[O, C/group, t, t]` holds
+    G g G^T of F(m x m, 3 x 3), t = m + 2 (`convc.ir.winograd`)."""
 
     name = "convc.winograd_conv"
     x = operand_def(TensorType)
@@ -114,9 +114,13 @@ class WinogradConvOp(TensorOp):
     bias = opt_operand_def(TensorType)
     pads = prop_def(DenseArrayBase.constr(i64))
     m = prop_def(IntegerAttr.constr(i64))
+    group = prop_def(IntegerAttr.constr(i64), default_value=IntegerAttr(1, 64))
     result = result_def(TensorType)
     traits = traits_def(Pure())
-    assembly_format = "$x `,` $w (`bias` $bias^)? `pads` $pads `m` $m attr-dict `:` functional-type(operands, results)"
+    assembly_format = (
+        "$x `,` $w (`bias` $bias^)? `pads` $pads `m` $m (`group` $group^)? attr-dict "
+        "`:` functional-type(operands, results)"
+    )
 
     def __init__(
         self,
@@ -126,25 +130,26 @@ class WinogradConvOp(TensorOp):
         *,
         m: int,
         pads: Sequence[int] = (0, 0, 0, 0),
+        group: int = 1,
         result: TensorType | None = None,
     ) -> None:
         super().__init__(
             operands=[x, w, bias],
-            properties={"pads": ints(pads), "m": IntegerAttr(m, 64)},
-            result_types=[result or result_type(x, self._shape(x, w, pads, m))],
+            properties={"pads": ints(pads), "m": IntegerAttr(m, 64), "group": IntegerAttr(group, 64)},
+            result_types=[result or result_type(x, self._shape(x, w, pads, m, group))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
-        shape = self._shape(self.x, self.w, self.pads.get_values(), self.m.value.data)
+        shape = self._shape(self.x, self.w, self.pads.get_values(), self.m.value.data, self.group.value.data)
         _check_bias(self.bias, shape[1])
         return shape
 
     @staticmethod
-    def _shape(x: SSAValue, w: SSAValue, pads: Sequence[int], m: int) -> tuple[int, ...]:
+    def _shape(x: SSAValue, w: SSAValue, pads: Sequence[int], m: int, group: int) -> tuple[int, ...]:
         weight = shape_of(w)
         if m not in POINTS or weight[2:] != (m + 2, m + 2):
             raise ValueError(f"expected m of {', '.join(map(str, POINTS))} and windows of m + 2, got {m} and {weight}")
-        return shapes.convolution(shape_of(x), (*weight[:2], 3, 3), (1, 1), pads, (1, 1), 1)
+        return shapes.convolution(shape_of(x), (*weight[:2], 3, 3), (1, 1), pads, (1, 1), group)
 
 
 @irdl_op_definition

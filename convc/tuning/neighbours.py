@@ -43,19 +43,15 @@ def _direct_conv(kernel: KernelOp, config: Config, target: CpuTarget) -> Iterato
 def _winograd(kernel: KernelOp, config: Config, target: CpuTarget) -> Iterator[Config]:
     op = kernel.anchor
     assert isinstance(op, WinogradConvOp)
-    geometry = Geometry.of(op.x, op.result, op.m.value.data)
+    geometry, chunk = Geometry.of(op, op.m.value.data), config["chunk"]
     tiling = Tiling(**{key: value for key, value in config.items() if key != "chunk"})
-
-    def sizes(chunk: int) -> tuple[int, int]:
-        return geometry.places * geometry.inputs * chunk * geometry.block, prod(physical_shape(op.w))
-
-    chunk = config["chunk"]
-    c = geometry.contraction(chunk)
-    yield from ({"chunk": chunk} | vars(near) for near in _near(tiling, c, sizes(chunk), target))
+    groups = geometry.together(chunk, target)
+    near = _near(tiling, geometry.contraction(chunk, groups), geometry.sizes(chunk, groups), target)
+    yield from ({"chunk": chunk} | vars(each) for each in near)
     for other in (_rounded(chunk / 2, tiling.width), _rounded(chunk * 2, tiling.width)):
         other = min(other, geometry.count)
         whole = replace(tiling, band=other)  # as many columns as there are
-        yield {"chunk": other} | vars(fitted(whole, geometry.contraction(other)))
+        yield {"chunk": other} | vars(fitted(whole, geometry.contraction(other, 1)))
 
 
 _NEIGHBOURS: Mapping[str, Callable[[KernelOp, Config, CpuTarget], Iterator[Config]]] = {

@@ -2,12 +2,12 @@
 
     kernel(x, w) { conv 3x3 }  =>  kernel(x, G w G^T) { winograd_conv }
 
-Legal for 3 x 3 windows at stride 1 without dilation and groups, in blocked layouts and float32; the error stays near
-that of direct convolution (`convc.ir.winograd`). Pays where the model of both says so, with a margin: few tiles waste
-work at the edges, and transformed weights, up to four times as large, must be read too. Where direct and Winograd's
-forms have both been measured (`convc.tuning`), the fastest is taken. All forms read and write the same layout, so that
-each kernel's choice is its own: `assign-layouts` counts with the time of the `fastest`, and this pass, between it and
-`prepack-weights`, makes that one.
+Legal for 3 x 3 windows at stride 1 without dilation, in blocked layouts and float32, where groups are whole blocks of
+channels; the error stays near that of direct convolution (`convc.ir.winograd`). Pays where the model of both says so,
+with a margin: few tiles waste work at the edges, and transformed weights, up to four times as large, must be read too.
+Where direct and Winograd's forms have both been measured (`convc.tuning`), the fastest is taken. All forms read and
+write the same layout, so that each kernel's choice is its own: `assign-layouts` counts with the time of the `fastest`,
+and this pass, between it and `prepack-weights`, makes that one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.direct_conv import contraction
 from convc.targets.cpu.tiling import EFFICIENCY, STREAM_BYTES, cycles
-from convc.targets.cpu.winograd import Geometry, winograd_cycles
+from convc.targets.cpu.winograd import Geometry, whole_groups, winograd_cycles
 from convc.targets.cpus import parse_cpu
 from convc.targets.measurements import Measurements, open_measurements, usable
 from convc.targets.minimal_filtering import Conversion, convertible, set_algorithm
@@ -104,7 +104,9 @@ def in_form(kernel: KernelOp, m: int) -> KernelOp:
 def _convertible(kernel: KernelOp, target: CpuTarget) -> tuple[ConvOp, WeightOp] | None:
     """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel."""
     found = convertible(kernel, blocked_activation(4, target.lanes()))
-    return found if found and layout_of(kernel.yielded[0]) == layout_of(found[0].result) else None
+    if not found or layout_of(kernel.yielded[0]) != layout_of(found[0].result):
+        return None
+    return found if whole_groups(found[0], target.lanes()) else None
 
 
 def finds_weights_cold(module: ModuleOp, target: CpuTarget) -> bool:
@@ -121,10 +123,11 @@ def fastest(kernel: KernelOp, target: CpuTarget, known: Measurements | None, col
     op, _ = found
     if known and (times := measured_times(forms(kernel, target), target, known)) and 0 in times and len(times) > 1:
         return (0, *POINTS)[min(times, key=times.__getitem__)]
-    geometries = {m: Geometry.of(op.x, op.result, m) for m in POINTS}
+    geometries = {m: Geometry.of(op, m) for m in POINTS}
     times = {m: winograd_cycles(each, target, cold=cold) for m, each in geometries.items()}
     worth = [m for m, time in times.items() if time < _MARGIN * direct_cycles(op, target)]
-    return min(worth, key=lambda m: times[m] + cold * _BYTE * geometries[m].weight_bytes, default=0)
+    weights = {m: each.groups * each.weight_bytes for m, each in geometries.items()}
+    return min(worth, key=lambda m: times[m] + cold * _BYTE * weights[m], default=0)
 
 
 def measured_times(kernels: Sequence[KernelOp], target: CpuTarget, known: Measurements) -> dict[int, float]:

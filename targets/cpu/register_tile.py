@@ -63,13 +63,14 @@ def emit(
     *,
     roll: bool = False,
     parallel: bool = True,
+    w_base: Any = 0,
 ) -> None:
-    """Write the loops, inside a PrimFunc that is being built. With `roll` results are stored by a loop over the
-    points of a tile, not by straight code: for what takes many instructions to compute from the sum. Without
-    `parallel` all tasks are done by the thread that comes along."""
+    """Write the loops, inside a PrimFunc that is being built; the weights begin at `w_base`. With `roll` results are
+    stored by a loop over the points of a tile, not by straight code: for what takes many instructions to compute from
+    the sum. Without `parallel` all tasks are done by the thread that comes along."""
     lanes = gcd(c.block, target.lanes(c.dtype))
     prefetch = Prefetch.of(c, tiling, w, lanes, target)
-    _Nest(c, tiling, prepare, w, store, lanes, roll, parallel, prefetch=prefetch).emit()
+    _Nest(c, tiling, prepare, w, store, lanes, roll, parallel, w_at=c.w_base + w_base, prefetch=prefetch).emit()
 
 
 def emit_part(
@@ -145,14 +146,14 @@ class _Nest:
         bands, columns = -(-banded // t.band), -(-c.blocks // t.blocks)
         shares = -(-columns // t.share)
         extents = [*(axis.extent for axis in c.outer), bands, c.groups, shares]
-        work = c.multiplications // self.lanes if self.parallel else 0
+        work, w_base = c.multiplications // self.lanes if self.parallel else 0, self.w_at
         with loop(prod(extents), work) as task:
             *outer, band, group, share = map(bound, split(task, extents))
             begin = bound(band * t.band)
             count = at_most(t.band, banded, begin)
             x, base = self.prepare(outer, begin)
             base = base + group * c.group_stride
-            self.w_at = c.w_base + sum((i * axis.w for i, axis in zip(outer, c.outer)), 0)
+            self.w_at = w_base + sum((i * axis.w for i, axis in zip(outer, c.outer)), 0)
             inside = t.share if columns % t.share == 0 else T.min(t.share, columns - share * t.share)
             if self._passes > 1:
                 self.earlier = T.alloc_buffer([t.tiles(c) * t.height * t.width * t.blocks * c.block], c.dtype)

@@ -60,7 +60,7 @@ def _convertible(kernel: KernelOp, target: CudaTarget) -> tuple[ConvOp, WeightOp
     """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel, and where tensor
     cores may multiply."""
     found = None if target.tf32 else convertible(kernel, chunked_activation(4, target.lanes()))
-    return found if found and elementwise_epilogue(kernel) else None
+    return found if found and found[0].group.value.data == 1 and elementwise_epilogue(kernel) else None
 
 
 def fastest(kernel: KernelOp, target: CudaTarget) -> int:

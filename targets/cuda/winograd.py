@@ -92,6 +92,7 @@ class Winograd:
             return False
         return (
             {op.x, op.w} <= set(kernel.block.args)
+            and op.group.value.data == 1
             and to_numpy(element_type(op.x)) == "float32"
             and channel_chunk(layout_of(op.x)) == channel_chunk(layout_of(op.result)) == _BLOCK
             and layout_of(op.w) == chunked_winograd_weight(_BLOCK)

@@ -48,6 +48,11 @@ def test_many_tiles_of_many_channels_are_worth_it(shape):
     assert anchors(*module(*shape)) == ["convc.winograd_conv"]
 
 
+@pytest.mark.parametrize("groups", [2, 4])
+def test_groups_of_whole_blocks_are_worth_it(groups):
+    assert anchors(*module(64, 56, 64, g=groups)) == ["convc.winograd_conv"]
+
+
 def chosen_m(c, h, o):
     built, context = module(c, h, o)
     assert anchors(built, context) == ["convc.winograd_conv"]
@@ -65,7 +70,8 @@ STAYS = {
     "5x5": (64, 56, 64, 5, 1, 2),
     "stride 2": (64, 56, 64, 3, 2),
     "dilation": (64, 56, 64, 3, 1, 2, 2),
-    "groups": (64, 56, 64, 3, 1, 1, 1, 4),
+    "groups of half a block": (64, 56, 64, 3, 1, 1, 1, 8),
+    "groups of a block and a half": (96, 56, 96, 3, 1, 1, 1, 4),
     "depthwise": (64, 56, 64, 3, 1, 1, 1, 64),
     "the first layer": (3, 224, 64),
     "one pixel": (512, 1, 512),
@@ -78,9 +84,10 @@ def test_what_stays_direct(what):
     assert anchors(*module(*STAYS[what])) == ["convc.conv"]
 
 
-def test_the_rewrite_changes_no_result():
-    before, context = module(32, 20, 48)
-    after, other = module(32, 20, 48)
+@pytest.mark.parametrize(("outputs", "groups"), [(48, 1), (64, 2)])
+def test_the_rewrite_changes_no_result(outputs, groups):
+    before, context = module(32, 20, outputs, g=groups)
+    after, other = module(32, 20, outputs, g=groups)
     assert anchors(after, other) == ["convc.winograd_conv"]
     x = {"input0": np.random.default_rng(1).standard_normal((1, 32, 20, 20)).astype(np.float32)}
     expected = interpret(before, context.weights, x, np.float64)["output0"]

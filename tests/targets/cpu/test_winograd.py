@@ -18,7 +18,7 @@ LANES = parse_target("cpu").lanes()
 ERROR = 1e-5
 """max|diff| / max|ref| of one operation: what direct convolution is held to as well."""
 
-# input, output channels, pads
+# input, output channels, pads, groups
 CASES = {
     "whole tiles": ((1, 16, 8, 8), 16, (1, 1, 1, 1)),
     "one tile, mostly padding": ((1, 16, 1, 1), 16, (1, 1, 1, 1)),
@@ -30,13 +30,20 @@ CASES = {
     "batch of three": ((3, 16, 5, 6), 16, (1, 1, 1, 1)),
     "many tiles": ((1, 32, 57, 43), 32, (1, 1, 1, 1)),
     "many channels": ((1, 256, 9, 9), 272, (1, 1, 1, 1)),
+    "two groups": ((1, 32, 13, 7), 64, (1, 1, 1, 1), 2),
+    "two groups of many tiles": ((1, 32, 57, 43), 32, (0, 1, 2, 1), 2),
+    "three groups, a batch": ((2, 96, 5, 9), 48, (1, 1, 1, 1), 3),
+    "as many groups as blocks": ((1, 9 * LANES, 6, 11), 9 * LANES, (1, 1, 1, 1), 9),
+    "one tile of many groups": ((1, 16 * LANES, 2, 3), 32 * LANES, (1, 1, 1, 1), 16),
 }
+CASES = {name: (*case, 1)[:4] for name, case in CASES.items()}
 
 
 def operands(case, seed=0):
-    x, outputs, _ = CASES[case]
+    x, outputs, _, groups = CASES[case]
     rng = np.random.default_rng(seed)
-    weight = rng.standard_normal((outputs, x[1], 3, 3)) * (2 / (9 * x[1])) ** 0.5
+    inputs = x[1] // groups
+    weight = rng.standard_normal((outputs, inputs, 3, 3)) * (2 / (9 * inputs)) ** 0.5
     return (
         rng.standard_normal(x).astype(np.float32),
         weight.astype(np.float32),
@@ -45,25 +52,27 @@ def operands(case, seed=0):
 
 
 def winograd_kernel(build_kernel, case, m, block=LANES, epilogue=None, extra=()):
-    x, outputs, pads = CASES[case]
+    x, outputs, pads, groups = CASES[case]
     layout = f"NCHW{block}c"
 
     def body(x, w, bias, *rest):
-        y = WinogradConvOp(x, w, bias, m=m, pads=pads).result
+        y = WinogradConvOp(x, w, bias, m=m, pads=pads, group=groups).result
         return epilogue(y, *rest) if epilogue else y
 
-    shapes = [(x, "float32", layout), ((outputs, x[1], m + 2, m + 2), "float32", f"HWOI{block}i{block}o")]
+    shapes = [(x, "float32", layout), ((outputs, x[1] // groups, m + 2, m + 2), "float32", f"HWOI{block}i{block}o")]
     return build_kernel(
         [*shapes, ((outputs,), "float32", f"O{block}o"), *((shape, "float32", layout) for shape in extra)], body, layout
     )
 
 
-def direct(x, w, bias, pads):
+def direct(x, w, bias, pads, groups=1):
     """The convolution in float64, a tap at a time."""
     x = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])])
     height, width = x.shape[2] - 2, x.shape[3] - 2
-    taps = [(x[:, :, i : i + height, j : j + width], w[:, :, i, j].astype(np.float64)) for i, j in np.ndindex(3, 3)]
-    return sum(np.einsum("nchw,oc->nohw", a, b, optimize=True) for a, b in taps) + bias[:, None, None]
+    x, w = x.reshape(len(x), groups, -1, *x.shape[2:]), w.reshape(groups, -1, *w.shape[1:]).astype(np.float64)
+    taps = [(x[..., i : i + height, j : j + width], w[..., i, j]) for i, j in np.ndindex(3, 3)]
+    y = sum(np.einsum("ngchw,goc->ngohw", a, b, optimize=True) for a, b in taps)
+    return y.reshape(len(x), -1, height, width) + bias[:, None, None]
 
 
 def error(actual, expected):
@@ -76,15 +85,16 @@ def test_it_is_as_near_to_float64_as_direct_convolution(case, m, build_kernel, r
     x, w, bias = operands(case)
     kernel = winograd_kernel(build_kernel, case, m)
     (actual,) = run_kernel(kernel, Winograd(), [x, transformed_weight(w, m), bias])
-    assert error(actual, direct(x, w, bias, CASES[case][2])) <= ERROR
+    assert error(actual, direct(x, w, bias, *CASES[case][2:])) <= ERROR
 
 
+@pytest.mark.parametrize("case", ["prime sizes", "two groups"])
 @pytest.mark.parametrize("m", POINTS)
-def test_tiles_in_chunks_and_in_steps_are_the_same(m, build_kernel, run_kernel):
-    x, w, bias = operands("prime sizes")
-    kernel = winograd_kernel(build_kernel, "prime sizes", m)
+def test_tiles_in_chunks_and_in_steps_are_the_same(m, case, build_kernel, run_kernel):
+    x, w, bias = operands(case)
+    kernel = winograd_kernel(build_kernel, case, m)
     config = Winograd().candidates(kernel, parse_target("cpu"))[0]
-    expected = direct(x, w, bias, CASES["prime sizes"][2])
+    expected = direct(x, w, bias, *CASES[case][2:])
     for chunk in (1, 3, 5, 1000):
         changed = {**config, "chunk": chunk}
         (actual,) = run_kernel(kernel, Winograd(), [x, transformed_weight(w, m), bias], config=changed)
@@ -93,10 +103,11 @@ def test_tiles_in_chunks_and_in_steps_are_the_same(m, build_kernel, run_kernel):
 
 @pytest.mark.parametrize("target", ["cpu:skylake-avx512", "cpu:haswell"])
 @pytest.mark.parametrize("size", [1, 10, 13, 14, 28, 55, 56, 112, 224])
-@pytest.mark.parametrize("blocks", [(1, 1), (8, 2), (16, 16), (32, 32)])
+@pytest.mark.parametrize("blocks", [(1, 1, 1), (8, 2, 1), (16, 16, 1), (32, 32, 1), (8, 8, 2), (1, 1, 64)])
 def test_chunks_overlap_by_less_than_a_tile_each(size, blocks, target):
     tiles = -(-size // 4)
-    geometry = Geometry(transforms(4), 1, tiles, tiles, *blocks, 16)
+    *channels, groups = blocks
+    geometry = Geometry(transforms(4), 1, tiles, tiles, *channels, 16, groups)
     for chunk in chunks(geometry, parse_target(target)):
         count = -(-geometry.count // chunk)
         assert 0 <= count * chunk - geometry.count < count
