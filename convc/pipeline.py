@@ -51,7 +51,7 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
     storage = _STORAGE.get(precision, "float32")
     block = f"channel_block={target.lanes(storage)}"
     if target.kind == "cpu":
-        reshaped = f"split-phases{{{block}}},sum-taps{{{block}}},pair-groups{{{block}}},"
+        reshaped = f"split-phases{{{block}}},sum-taps{{{block}}},pair-groups{{{block}}},gather-strides,"
         costs = f'target="{target.name}"{choices}'
         assign = f"assign-layouts{{{block} {costs}}}"
         algorithms = f"fuse-prologues,choose-algorithms{{{costs}}}"
@@ -60,7 +60,8 @@ def phases(level: int, target: AnyTarget, precision: str = "fp32", choices: str 
         block += " chunks=true"
         reshaped, assign, nested = "find-shuffles,", f"assign-layouts{{{block}}}", ""
         algorithms = f'choose-gpu-algorithms{{target="{target.name}"}}'
-    simplify = "canonicalise,recognise-activations,fold-pads,trim-taps,fold-batch-norm,fold-conv-scale,canonicalise"
+    simplify = "canonicalise,recognise-activations,fold-pads,trim-taps,fold-batch-norm,fold-conv-scale"
+    simplify += ",hoist-strides,canonicalise"
     fuse = f"fuse{{{block}}}" if level >= 2 else "fuse{mode=single}"
     layouts = f"{assign},{algorithms},prepack-weights,outline-relayouts,find-views{nested}"
     choices = choices if level >= 3 else " template=generic"

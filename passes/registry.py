@@ -25,6 +25,8 @@ PASSES: Mapping[str, Callable[[], type[ModulePass]]] = {
     "fuse": _lazy("passes.fuse", "Fuse"),
     "fuse-depthwise": _lazy("targets.cpu.fuse_depthwise", "FuseDepthwise"),
     "fuse-prologues": _lazy("passes.fuse_prologues", "FusePrologues"),
+    "gather-strides": _lazy("passes.gather_strides", "GatherStrides"),
+    "hoist-strides": _lazy("passes.hoist_strides", "HoistStrides"),
     "narrow": _lazy("passes.narrow", "Narrow"),
     "outline-relayouts": _lazy("passes.outline_relayouts", "OutlineRelayouts"),
     "pair-groups": _lazy("passes.pair_groups", "PairGroups"),
