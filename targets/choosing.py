@@ -18,7 +18,8 @@ from convc.targets.cpu.direct_conv import DirectConv
 from convc.targets.cpu.plain_conv import PlainConv, plain_conv_cycles
 from convc.targets.cpu.plain_pool import PlainPool, plain_pool_cycles
 from convc.targets.cpu.tiling import STREAM_BYTES
-from convc.targets.cpu.winograd import Geometry, winograd_cycles
+from convc.targets.cpu.winograd import winograd_cycles
+from convc.targets.cpu.winograd_tiles import Geometry
 from convc.targets.measurements import Measurements, Record, TuningError, candidate_key, usable
 from convc.targets.registry import templates_of
 from convc.targets.resize import gathered_taps

@@ -14,24 +14,42 @@ import tvm.script.ir_builder.tirx as T
 
 
 def even_odd_rows(matrix: Sequence[Sequence[Fraction]], x: Sequence[Any]) -> list[Any]:
-    """matrix * x, where rows 2k+1 and 2k+2 differ in the signs of their odd columns."""
-    rows = [T.bind(_sum(matrix[0], x))]
-    for row in matrix[1:-1:2]:
-        even = T.bind(_sum([c if k % 2 == 0 else Fraction(0) for k, c in enumerate(row)], x))
-        odd = T.bind(_sum([c if k % 2 else Fraction(0) for k, c in enumerate(row)], x))
-        rows += [T.bind(even + odd), T.bind(even - odd)]
-    return [*rows, T.bind(_sum(matrix[-1], x))]
+    """matrix * x, where what neighbouring rows have in common but for signs is computed once."""
+    results: list[Any] = []
+    for k, row in enumerate(matrix):
+        if len(results) > k:
+            continue
+        sign = _mirrored(row, matrix[k + 1]) if k + 1 < len(matrix) else 0
+        if not sign:
+            results.append(T.bind(_sum(row, x)))
+            continue
+        even = T.bind(_sum([c if i % 2 == 0 else Fraction(0) for i, c in enumerate(row)], x))
+        odd = T.bind(_sum([c if i % 2 else Fraction(0) for i, c in enumerate(row)], x))
+        results += [T.bind(even + odd), T.bind(even - odd if sign > 0 else odd - even)]
+    return results
 
 
 def even_odd_columns(matrix: Sequence[Sequence[Fraction]], x: Sequence[Any]) -> list[Any]:
-    """matrix * x, where columns 2k+1 and 2k+2 differ in the signs of their odd rows."""
-    sums = [T.bind(x[k] + x[k + 1]) for k in range(1, len(x) - 1, 2)]
-    differences = [T.bind(x[k] - x[k + 1]) for k in range(1, len(x) - 1, 2)]
+    """matrix * x, where neighbouring columns that are the same but for signs are added and subtracted first."""
+    columns = list(zip(*matrix, strict=True))
+    firsts = [k for k in range(len(columns) - 1) if _mirrored(columns[k], columns[k + 1])]
+    sums = {k: T.bind(x[k] + x[k + 1]) for k in firsts}
+    differences = {k: T.bind(x[k] - x[k + 1]) for k in firsts}
+    kept = [k for k in range(len(columns)) if k - 1 not in firsts]
     results = []
     for j, row in enumerate(matrix):
         pairs = sums if j % 2 == 0 else differences
-        results.append(T.bind(_sum([row[0], *row[1:-1:2], row[-1]], [x[0], *pairs, x[-1]])))
+        results.append(T.bind(_sum([row[k] for k in kept], [pairs.get(k, x[k]) for k in kept])))
     return results
+
+
+def _mirrored(line: Sequence[Fraction], other: Sequence[Fraction]) -> int:
+    """1 where the other line has the odd elements of one negated, -1 where it has the even ones; 0 for any other, and
+    where there are only even or only odd ones."""
+    if not any(line[::2]) or not any(line[1::2]):
+        return 0
+    flipped = [-c if k % 2 else c for k, c in enumerate(line)]
+    return 1 if list(other) == flipped else -1 if list(other) == [-c for c in flipped] else 0
 
 
 def _sum(coefficients: Sequence[Fraction], x: Sequence[Any]) -> Any:

@@ -35,13 +35,17 @@ def convolve(op: ConvOp, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None =
 def convolve_winograd(op: WinogradConvOp, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """`A^T [sum over c of w[o, c] * (B^T d[n, c] B)] A` for each tile d of the padded x, c in the group of o; see
     `convc.ir.winograd`."""
-    group, m, (height, width) = op.group.value.data, op.m.value.data, shape_of(op.result)[2:]
-    pads = op.pads.get_values()
-    a, b = (np.array(matrix, dtype=float).astype(x.dtype) for matrix in (transforms(m).a, transforms(m).b))
-    ends = [pad + -size % m for pad, size in zip(pads[2:], (height, width))]  # whole tiles of outputs
-    x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:2], ends)])
-    tiles = np.lib.stride_tricks.sliding_window_view(x, (m + 2, m + 2), (2, 3))[:, :, ::m, ::m]
+    group, m, stride = op.group.value.data, op.m.value.data, op.stride.value.data
+    pads, (height, width) = op.pads.get_values(), shape_of(op.result)[2:]
+    how, step = transforms(m, stride), m * stride
+    a, b = (np.array(matrix, dtype=float).astype(x.dtype) for matrix in (how.a, how.b))
+    # Whole tiles of outputs; inputs beyond what the last of them reads are left out.
+    reach = [(-(-size // m) - 1) * step + how.t for size in (height, width)]
+    ends = [max(size - pad - there, 0) for size, pad, there in zip(reach, pads, x.shape[2:])]
+    x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:2], ends)])[:, :, : reach[0], : reach[1]]
+    tiles = np.lib.stride_tricks.sliding_window_view(x, (how.t, how.t), (2, 3))[:, :, ::step, ::step]
     tiles, w = (b @ tiles @ b.T).reshape(len(x), group, -1, *tiles.shape[2:]), w.reshape(group, -1, *w.shape[1:])
+    w = w[..., how.rows, :][..., how.rows]
     products = np.einsum("gocxy,ngchwxy->ngohwxy", w, tiles, optimize=True)
     y = (a @ products @ a.T).swapaxes(4, 5)
     y = y.reshape(len(x), -1, y.shape[3] * m, y.shape[5] * m)

@@ -7,6 +7,7 @@ from io import StringIO
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Operation
+from xdsl.irdl import IRDLOperation
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 
@@ -42,7 +43,8 @@ def kernel_text(kernel: KernelOp) -> str:
     numbers = {argument: f"%{i}" for i, argument in enumerate(kernel.block.args)}
     lines = [text(argument.type) for argument in kernel.block.args]
     for op in kernel.block.ops:
-        properties = sorted((op.properties | op.attributes).items())
+        usual = _defaults(op)
+        properties = ((key, x) for key, x in sorted((op.properties | op.attributes).items()) if usual.get(key) != x)
         words = [op.name, *(numbers[value] for value in op.operands), *(f"{key}={text(x)}" for key, x in properties)]
         for result in op.results:
             numbers[result] = f"%{len(numbers)}"
@@ -51,6 +53,19 @@ def kernel_text(kernel: KernelOp) -> str:
         if isinstance(op, KernelOp):
             lines += (f"  {line}" for line in kernel_text(op).splitlines())
     return "\n".join(lines)
+
+
+_DEFAULTS: dict[type[Operation], dict[str, Attribute]] = {}
+
+
+def _defaults(op: Operation) -> dict[str, Attribute]:
+    """The properties of an operation that have one. They are not in the text of kernels: what was measured before an
+    operation got a property is still known."""
+    if type(op) not in _DEFAULTS:
+        properties = op.get_irdl_definition().properties if isinstance(op, IRDLOperation) else {}
+        found = {name: each.default_value for name, each in properties.items()}
+        _DEFAULTS[type(op)] = {name: value for name, value in found.items() if value is not None}
+    return _DEFAULTS[type(op)]
 
 
 def main_function(module: ModuleOp) -> FuncOp:

@@ -14,7 +14,7 @@ from xdsl.traits import Pure
 from convc.ir import shapes
 from convc.ir.attributes import PoolKind, PoolKindAttr, shape_of
 from convc.ir.op import TensorOp, ints, result_type
-from convc.ir.winograd import POINTS
+from convc.ir.winograd import MS, STRIDES, transforms
 
 
 class ConvolutionOp(TensorOp):
@@ -105,8 +105,8 @@ class ConvOp(ConvolutionOp):
 
 @irdl_op_definition
 class WinogradConvOp(TensorOp):
-    """2-D convolution by 3 x 3 windows, stride 1, whose weight is transformed already: w `[O, C/group, t, t]` holds
-    G g G^T of F(m x m, 3 x 3), t = m + 2 (`convc.ir.winograd`)."""
+    """2-D convolution by 3 x 3 windows, at one stride along both axes, whose weight is transformed already: w
+    `[O, C/group, d, d]` holds G g G^T for tiles of m x m outputs (`convc.ir.winograd`)."""
 
     name = "convc.winograd_conv"
     x = operand_def(TensorType)
@@ -114,12 +114,13 @@ class WinogradConvOp(TensorOp):
     bias = opt_operand_def(TensorType)
     pads = prop_def(DenseArrayBase.constr(i64))
     m = prop_def(IntegerAttr.constr(i64))
+    stride = prop_def(IntegerAttr.constr(i64), default_value=IntegerAttr(1, 64))
     group = prop_def(IntegerAttr.constr(i64), default_value=IntegerAttr(1, 64))
     result = result_def(TensorType)
     traits = traits_def(Pure())
     assembly_format = (
-        "$x `,` $w (`bias` $bias^)? `pads` $pads `m` $m (`group` $group^)? attr-dict "
-        "`:` functional-type(operands, results)"
+        "$x `,` $w (`bias` $bias^)? `pads` $pads `m` $m (`stride` $stride^)? (`group` $group^)? "
+        "attr-dict `:` functional-type(operands, results)"
     )
 
     def __init__(
@@ -129,27 +130,35 @@ class WinogradConvOp(TensorOp):
         bias: SSAValue | None = None,
         *,
         m: int,
+        stride: int = 1,
         pads: Sequence[int] = (0, 0, 0, 0),
         group: int = 1,
         result: TensorType | None = None,
     ) -> None:
+        numbers = {"m": m, "stride": stride, "group": group}
         super().__init__(
             operands=[x, w, bias],
-            properties={"pads": ints(pads), "m": IntegerAttr(m, 64), "group": IntegerAttr(group, 64)},
-            result_types=[result or result_type(x, self._shape(x, w, pads, m, group))],
+            properties={"pads": ints(pads)} | {name: IntegerAttr(value, 64) for name, value in numbers.items()},
+            result_types=[result or result_type(x, self._shape(x, w, pads, **numbers))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
-        shape = self._shape(self.x, self.w, self.pads.get_values(), self.m.value.data, self.group.value.data)
+        numbers = {"m": self.m, "stride": self.stride, "group": self.group}
+        values = {name: number.value.data for name, number in numbers.items()}
+        shape = self._shape(self.x, self.w, self.pads.get_values(), **values)
         _check_bias(self.bias, shape[1])
         return shape
 
     @staticmethod
-    def _shape(x: SSAValue, w: SSAValue, pads: Sequence[int], m: int, group: int) -> tuple[int, ...]:
-        weight = shape_of(w)
-        if m not in POINTS or weight[2:] != (m + 2, m + 2):
-            raise ValueError(f"expected m of {', '.join(map(str, POINTS))} and windows of m + 2, got {m} and {weight}")
-        return shapes.convolution(shape_of(x), (*weight[:2], 3, 3), (1, 1), pads, (1, 1), group)
+    def _shape(x: SSAValue, w: SSAValue, pads: Sequence[int], m: int, stride: int, group: int) -> tuple[int, ...]:
+        if m not in MS or stride not in STRIDES:
+            expected = f"m of {' or '.join(map(str, MS))} and stride of {' or '.join(map(str, STRIDES))}"
+            raise ValueError(f"expected {expected}, got {m} and {stride}")
+        outputs, inputs, *window = shape_of(w)
+        d = transforms(m, stride).d
+        if window != [d, d]:
+            raise ValueError(f"expected windows of {d} x {d} for m = {m} at stride {stride}, got {shape_of(w)}")
+        return shapes.convolution(shape_of(x), (outputs, inputs, 3, 3), (stride, stride), pads, (1, 1), group)
 
 
 @irdl_op_definition

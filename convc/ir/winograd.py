@@ -4,6 +4,12 @@
 
 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.) The matrices are those of Cook and
 Toom's algorithm: evaluation of polynomials at `m + r - 2` points and at infinity.
+
+With a stride, each remainder of inputs modulo the stride is a phase: a line of its own, which every stride-th tap goes
+over at stride 1. The outputs are the sums of what the phases give, each by F(m, its taps). A phase of a single tap has
+nothing to save: its inputs are taken as they are, all by the same weight. Of 3 taps at stride 2, the first and the last
+are one phase: F(4, 2) makes 5 products where there were 8, and 4 are left of the other, so that a tile of 4 x 4 outputs
+takes 81 products for 144, by 36 weights.
 """
 
 from __future__ import annotations
@@ -12,44 +18,84 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 
+
+def _pairs(*points: Fraction) -> tuple[Fraction, ...]:
+    return tuple(sign * point for point in points for sign in (1, -1))
+
+
+MS = (2, 4)
+"""The m that there are; no m = 6: with the best points known its error at stride 1 is four times that of m = 4, more
+than one operation may have (`benchmarks/winograd_error.py` measures it)."""
+
+STRIDES = (1, 2)
+
 POINTS = {
-    2: (Fraction(0), Fraction(1), Fraction(-1)),
+    (2, 3): (Fraction(0), *_pairs(Fraction(1))),
     # Symmetric points whose magnitudes multiply to 1: the error in float32 is 4 to 6 times smaller than that of
     # 0, 1, -1, 2, -2, and near that of direct convolution.
-    4: (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2)),
+    (4, 3): (Fraction(0), *_pairs(Fraction(2, 3), Fraction(3, 2))),
+    (2, 2): (Fraction(0), Fraction(1)),
+    # As near to float64 as any that were tried, and float32 holds all coefficients of B^T.
+    (4, 2): _pairs(Fraction(1, 2), Fraction(5, 4)),
 }
-"""The finite points for each m, for windows of 3; those after 0 come in pairs +p, -p.
-
-There is no m = 6: with the best points known its error is four times that of m = 4, more than one operation may have
-(`benchmarks/winograd_error.py` measures it)."""
+"""The finite points for each m and how many taps; +p and -p stand side by side."""
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 
 
 @dataclass(frozen=True)
 class Transforms:
-    """`a` is A^T, `[m, t]`; `g` is G, `[t, r]`; `b` is B^T, `[t, t]`; t = m + r - 1. All exact."""
+    """`a` is A^T, `[m, t]`; `b` is B^T, `[t, t]`; `g` is G, `[d, r]`: place k of a line of t inputs and of products has
+    the weight of row `rows[k]` of G. All exact. `phases` has the places of each phase, which follow one another: those
+    are a sum over its inputs alone."""
 
     m: int
     r: int
+    stride: int
     a: Matrix
     g: Matrix
     b: Matrix
+    rows: tuple[int, ...]
+    phases: tuple[range, ...]
 
     @property
     def t(self) -> int:
         """The side of a tile of inputs, and of products."""
-        return self.m + self.r - 1
+        return len(self.b)
+
+    @property
+    def d(self) -> int:
+        """The side of a transformed window."""
+        return len(self.g)
 
 
 @cache
-def transforms(m: int) -> Transforms:
-    """The matrices of F(m, 3) with the points of this module."""
-    return cook_toom(m, 3, POINTS[m])
+def transforms(m: int, stride: int = 1) -> Transforms:
+    """The matrices of m outputs at a stride for windows of 3, with the points of this module."""
+    return strided(m, 3, stride, {taps: points for (outputs, taps), points in POINTS.items() if outputs == m})
+
+
+def strided(m: int, r: int, stride: int, points: dict[int, Sequence[Fraction]]) -> Transforms:
+    """The matrices of m outputs of r taps at a stride; a phase of several taps has the points of so many."""
+    t = stride * (m - 1) + r
+    a: list[list[Fraction]] = [[] for _ in range(m)]
+    g: list[tuple[Fraction, ...]] = []
+    b: list[tuple[Fraction, ...]] = []
+    rows: list[int] = []
+    phases = []
+    for phase in range(min(stride, r)):
+        taps = ceil((r - phase) / stride)
+        own = cook_toom(m, taps, points[taps]) if taps > 1 else _as_they_are(m)
+        phases.append(range(len(b), len(b) + len(own.b)))
+        rows += [len(g) + row for row in own.rows]
+        g += [tuple(_spread(row, phase, stride, r)) for row in own.g]
+        b += [tuple(_spread(row, phase, stride, t)) for row in own.b]
+        a = [line + list(more) for line, more in zip(a, own.a)]
+    return Transforms(m, r, stride, tuple(map(tuple, a)), tuple(g), tuple(b), tuple(rows), tuple(phases))
 
 
 def cook_toom(m: int, r: int, points: Sequence[Fraction]) -> Transforms:
@@ -62,19 +108,34 @@ def cook_toom(m: int, r: int, points: Sequence[Fraction]) -> Transforms:
     g += (tuple(Fraction(k == r - 1) for k in range(r)),)
     rows = [_polynomial([other for other in points if other != p]) for p in points] + [_polynomial(points)]
     b = tuple(tuple(row + [Fraction(0)] * (t - len(row))) for row in rows)
-    return Transforms(m, r, a, g, b)
+    return Transforms(m, r, 1, a, g, b, tuple(range(t)), (range(t),))
 
 
-def transformed_weight(weight: np.ndarray, m: int) -> np.ndarray:
-    """G g G^T of each window: `[O, I, 3, 3]` to `[O, I, t, t]`, computed in float64 and rounded once; to the last bit
+def transformed_weight(weight: np.ndarray, m: int, stride: int = 1) -> np.ndarray:
+    """G g G^T of each window: `[O, I, 3, 3]` to `[O, I, d, d]`, computed in float64 and rounded once; to the last bit
     the same on every machine, as no library's order of sums has a part in it."""
-    g = [[float(x) for x in row] for row in transforms(m).g]
+    g = [[float(x) for x in row] for row in transforms(m, stride).g]
 
     def along(axis: int, windows: np.ndarray) -> np.ndarray:
         lines = np.moveaxis(windows, axis, 0)
         return np.stack([sum(line * x for line, x in zip(lines, row)) for row in g], axis)
 
     return along(3, along(2, weight.astype(np.float64))).astype(weight.dtype)
+
+
+def _as_they_are(m: int) -> Transforms:
+    """F(m, 1): as many products as outputs, by one weight."""
+    one = tuple(tuple(Fraction(i == j) for j in range(m)) for i in range(m))
+    return Transforms(m, 1, 1, one, ((Fraction(1),),), one, (0,) * m, (range(m),))
+
+
+def _spread(row: Sequence[Fraction], phase: int, stride: int, size: int) -> list[Fraction]:
+    """The row with its elements `stride` apart, from `phase` on."""
+    result = [Fraction(0)] * size
+    for k, value in enumerate(row):
+        if value:
+            result[phase + k * stride] = value
+    return result
 
 
 def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:

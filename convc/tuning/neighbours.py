@@ -17,7 +17,8 @@ from convc.ir.windows import ConvOp, WinogradConvOp
 from convc.targets.cpu.contraction import Contraction, Tiling, fitted
 from convc.targets.cpu.direct_conv import contraction_of
 from convc.targets.cpu.tiling import tilings
-from convc.targets.cpu.winograd import Geometry
+from convc.targets.cpu.winograd import together
+from convc.targets.cpu.winograd_tiles import Geometry, operand_sizes
 from convc.targets.target import CpuTarget
 from convc.targets.template import Config
 
@@ -45,13 +46,12 @@ def _winograd(kernel: KernelOp, config: Config, target: CpuTarget) -> Iterator[C
     assert isinstance(op, WinogradConvOp)
     geometry, chunk = Geometry.of(op, op.m.value.data), config["chunk"]
     tiling = Tiling(**{key: value for key, value in config.items() if key != "chunk"})
-    groups = geometry.together(chunk, target)
-    near = _near(tiling, geometry.contraction(chunk, groups), geometry.sizes(chunk, groups), target)
-    yield from ({"chunk": chunk} | vars(each) for each in near)
+    c = geometry.contractions(chunk, together(geometry, chunk, target))[0]
+    yield from ({"chunk": chunk} | vars(near) for near in _near(tiling, c, operand_sizes(c), target))
     for other in (_rounded(chunk / 2, tiling.width), _rounded(chunk * 2, tiling.width)):
         other = min(other, geometry.count)
         whole = replace(tiling, band=other)  # as many columns as there are
-        yield {"chunk": other} | vars(fitted(whole, geometry.contraction(other, 1)))
+        yield {"chunk": other} | vars(fitted(whole, geometry.contractions(other, 1)[0]))
 
 
 _NEIGHBOURS: Mapping[str, Callable[[KernelOp, Config, CpuTarget], Iterator[Config]]] = {

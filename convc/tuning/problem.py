@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.ir import Block, Region
 
 from convc.ir.attributes import element_type, layout_of, shape_of
 from convc.ir.dtypes import is_float, to_numpy
 from convc.ir.interpreter import interpret
 from convc.ir.kernel import KernelOp
 from convc.ir.macs import macs
+from convc.ir.windows import WinogradConvOp
 from convc.ir.winograd import transformed_weight
 from convc.targets.lower import Place
 from convc.targets.memory import aligned
@@ -58,7 +59,7 @@ def make_problem(workload: Workload, seed: int = 0) -> Problem:
         parts: list[np.ndarray] = []
         end = 0
         for i in sorted(workload.weights):
-            bytes_ = in_memory(_in_form(form.inputs[i], operands[i]), str(layout_of(form.inputs[i]) or ""))
+            bytes_ = in_memory(_in_form(form, i, operands[i]), str(layout_of(form.inputs[i]) or ""))
             places[i] = Place("weight", 0, end)
             parts += [bytes_, np.zeros(aligned(bytes_.size) - bytes_.size, np.uint8)]
             end += aligned(bytes_.size)
@@ -98,7 +99,9 @@ def tolerance(kernel: KernelOp, result: np.ndarray, tf32: bool = False) -> float
     return 10 * found if macs(kernel) > _LONG * result.size else found
 
 
-def _in_form(value: SSAValue, array: np.ndarray) -> np.ndarray:
-    """A weight as an operand of a form wants it: as it is, or transformed."""
-    size = shape_of(value)[-1:]
-    return array if shape_of(value) == array.shape else transformed_weight(array, size[0] - array.shape[-1] + 1)
+def _in_form(form: KernelOp, number: int, array: np.ndarray) -> np.ndarray:
+    """A weight as an operand of a form, by its number, wants it: as it is, or transformed."""
+    op = form.anchor
+    if not isinstance(op, WinogradConvOp) or op.w != form.block.args[number]:
+        return array
+    return transformed_weight(array, op.m.value.data, op.stride.value.data)

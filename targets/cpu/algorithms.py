@@ -2,12 +2,12 @@
 
     kernel(x, w) { conv 3x3 }  =>  kernel(x, G w G^T) { winograd_conv }
 
-Legal for 3 x 3 windows at stride 1 without dilation, in blocked layouts and float32, where groups are whole blocks of
-channels; the error stays near that of direct convolution (`convc.ir.winograd`). Pays where the model of both says so,
-with a margin: few tiles waste work at the edges, and transformed weights, up to four times as large, must be read too.
-Where direct and Winograd's forms have both been measured (`convc.tuning`), the fastest is taken. All forms read and
-write the same layout, so that each kernel's choice is its own: `assign-layouts` counts with the time of the `fastest`,
-and this pass, between it and `prepack-weights`, makes that one.
+Legal for 3 x 3 windows at strides 1 and 2 without dilation, in blocked layouts and float32, where groups are whole
+blocks of channels; the error stays near that of direct convolution (`convc.ir.winograd`). Pays where the model of both
+says so, with a margin: few tiles waste work at the edges, and transformed weights, up to four times as large, must be
+read too. Where direct and Winograd's forms have both been measured (`convc.tuning`), the fastest is taken. All forms
+read and write the same layout, so that each kernel's choice is its own: `assign-layouts` counts with the time of the
+`fastest`, and this pass, between it and `prepack-weights`, makes that one.
 """
 
 from __future__ import annotations
@@ -28,20 +28,24 @@ from convc.ir.layout import blocked_activation, blocked_weight, channel_block, w
 from convc.ir.text import kernel_text
 from convc.ir.views import nbytes
 from convc.ir.windows import ConvOp, WinogradConvOp
-from convc.ir.winograd import POINTS
+from convc.ir.winograd import MS, transforms
 from convc.passes.rewriting import detached, kernels_in, main_block, set_type
 from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
 from convc.targets.cpu.direct_conv import contraction
 from convc.targets.cpu.tiling import EFFICIENCY, STREAM_BYTES, cycles
-from convc.targets.cpu.winograd import Geometry, whole_groups, winograd_cycles
+from convc.targets.cpu.winograd import whole_groups, winograd_cycles
+from convc.targets.cpu.winograd_tiles import Geometry
 from convc.targets.cpus import parse_cpu
 from convc.targets.measurements import Measurements, open_measurements, usable
-from convc.targets.minimal_filtering import Conversion, convertible, set_algorithm
+from convc.targets.minimal_filtering import Conversion, convertible, set_algorithm, stride_of
 from convc.targets.target import AnyTarget, CpuTarget
 
 _MARGIN = 0.9
 """How much of the direct convolution's time Winograd's may take by the model."""
+_STRIDED = 1.15
+"""How much longer a direct convolution takes at a stride: rows of points end in tiles cut short, and of each line that
+comes from a cache half is read. 57 to 66 GFLOP/s, where others reach 70 to 76."""
 _BYTE = 0.08
 """Cycles that a byte less of weights is worth in a large network. F(4x4) takes 2.25 times the memory of F(2x2): a U-Net
 runs in that of onnxruntime, in 1.5 % more time."""
@@ -82,18 +86,19 @@ def forms(kernel: KernelOp, target: AnyTarget) -> list[KernelOp]:
     """Copies of a kernel that compute the same by every algorithm that can, the direct one first; they stand in no
     module. A convolution that Winograd's algorithm cannot compute, any other kernel, and any on a GPU have one form."""
     if isinstance(target, CpuTarget) and (isinstance(kernel.anchor, WinogradConvOp) or _convertible(kernel, target)):
-        return [in_form(kernel, m) for m in (0, *POINTS)]
+        return [in_form(kernel, m) for m in (0, *MS)]
     return [detached(kernel)]
 
 
 def in_form(kernel: KernelOp, m: int) -> KernelOp:
-    """A copy of a 3 x 3 convolution's kernel that computes by F(m x m, 3 x 3), or directly where m is 0."""
+    """A copy of a 3 x 3 convolution's kernel that computes by tiles of m x m outputs, or directly where m is 0."""
     copy = detached(kernel)
     op = copy.anchor
     assert isinstance(op, ConvOp | WinogradConvOp)
     block, shape = channel_block(layout_of(op.x)), shape_of(op.w)[:2]
     if m:
-        weight = tensor(f32, (*shape, m + 2, m + 2), winograd_weight(block))
+        d = transforms(m, stride_of(op)).d
+        weight = tensor(f32, (*shape, d, d), winograd_weight(block))
     else:
         weight = tensor(f32, (*shape, 3, 3), blocked_weight(4, block, block))
     set_type(copy.operands[copy.block.args.index(op.w)], weight)
@@ -116,14 +121,14 @@ def finds_weights_cold(module: ModuleOp, target: CpuTarget) -> bool:
 
 
 def fastest(kernel: KernelOp, target: CpuTarget, known: Measurements | None, cold: bool) -> int:
-    """The m of the fastest F(m x m, 3 x 3); 0 where direct convolution is as fast, or Winograd's impossible. `cold`:
+    """The m of the fastest tiles; 0 where direct convolution is as fast, or Winograd's impossible. `cold`:
     whether an inference finds its weights in no cache."""
     if (found := _convertible(kernel, target)) is None:
         return 0
     op, _ = found
     if known and (times := measured_times(forms(kernel, target), target, known)) and 0 in times and len(times) > 1:
-        return (0, *POINTS)[min(times, key=times.__getitem__)]
-    geometries = {m: Geometry.of(op, m) for m in POINTS}
+        return (0, *MS)[min(times, key=times.__getitem__)]
+    geometries = {m: Geometry.of(op, m) for m in MS}
     times = {m: winograd_cycles(each, target, cold=cold) for m, each in geometries.items()}
     worth = [m for m, time in times.items() if time < _MARGIN * direct_cycles(op, target)]
     weights = {m: each.groups * each.weight_bytes for m, each in geometries.items()}
@@ -145,4 +150,5 @@ def measured_times(kernels: Sequence[KernelOp], target: CpuTarget, known: Measur
 def direct_cycles(op: ConvOp, target: CpuTarget) -> float:
     """The time of a direct convolution on one core, its weights from beyond the second cache."""
     products = cycles(contraction(op, padded_shape(op.x, op.pads.get_values())), target) / EFFICIENCY
+    products *= _STRIDED if max(op.strides.get_values()) > 1 else 1
     return max(products, 4 * prod(physical_shape(op.w)) / STREAM_BYTES)

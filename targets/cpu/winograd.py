@@ -1,7 +1,8 @@
-"""Winograd convolution F(m x m, 3 x 3) in NCHW{b}c: transform inputs, multiply, transform outputs.
+"""Winograd convolution of 3 x 3 windows in NCHW{b}c: transform inputs, multiply, transform outputs.
 
 For each of the t*t places of a tile, products over channels are a matrix product of tiles by output channels, one for
-each group: the contraction of `contraction.py` once more. Two orders of the three steps:
+each group: the contraction of `contraction.py` once more. (At stride 2 some places share a matrix of weights; where
+everything lies says `winograd_tiles.py`.) Two orders of the three steps:
 
 - tiles in chunks, a task for each of each group: the chunk's transformed inputs and products stay in the cache, weights
   pass by for every chunk. For many tiles or groups, and few channels.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, prod
 from typing import Any
 
@@ -23,13 +25,12 @@ from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block, winograd_weight
 from convc.ir.windows import ConvOp, WinogradConvOp
-from convc.ir.winograd import Transforms, transforms
-from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build
 from convc.targets.cpu.contraction import Contraction, Tiling, fitted
 from convc.targets.cpu.loops import bound, loop, split
 from convc.targets.cpu.register_tile import emit, in_memory
 from convc.targets.cpu.tiling import EFFICIENCY, cycles, tilings
+from convc.targets.cpu.winograd_tiles import Geometry, Part, Places, operand_sizes
 from convc.targets.cpu.winograd_transforms import input_transform, output_transform
 from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.target import CpuTarget
@@ -42,85 +43,15 @@ _TILES = 2  # of them: with one, weights come twice as often; with four, layers 
 _L2_BYTES, _L3_BYTES, _SPILT_BYTES = 32, 18, 4
 _PLACE = {2: 3.2, 4: 6.5}
 """Cycles to transform one vector at one place of a tile, by m: its share of loads, arithmetic and stores. A tile of
-F(2x2) stays in registers, one of F(4x4) does not."""
+F(2x2) stays in registers, one of F(4x4) does not. At stride 2 they are the same within a tenth."""
 _MEMORY_BYTES, _CACHE_BYTES = 7.3, 30
 """Bytes of weights that a cycle is added for, where they come from memory and from a cache: some of the time that they
 take to come hides behind products. Fits layers of 256 and 512 channels at 14 x 14 and 28 x 28 within 8 %."""
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """Tiles of a convolution: `count` of them, `rows` x `columns` in each of `batch` images; blocks of channels in each
-    of some groups."""
-
-    transforms: Transforms
-    batch: int
-    rows: int
-    columns: int
-    inputs: int
-    outputs: int
-    block: int
-    groups: int = 1
-
-    @staticmethod
-    def of(op: ConvOp | WinogradConvOp, m: int) -> Geometry:
-        """The tiles of a 3 x 3 convolution in NCHW{b}c."""
-        batch, _, height, width = shape_of(op.result)
-        block, groups = channel_block(layout_of(op.result)), op.group.value.data
-        inputs, outputs = (physical_shape(value)[1] // groups for value in (op.x, op.result))
-        return Geometry(transforms(m), batch, ceil(height / m), ceil(width / m), inputs, outputs, block, groups)
-
-    @property
-    def count(self) -> int:
-        return self.batch * self.rows * self.columns
-
-    @property
-    def places(self) -> int:
-        """Elements of a tile of inputs."""
-        return self.transforms.t**2
-
-    @property
-    def weight_bytes(self) -> int:
-        """Those of a group."""
-        return 4 * self.places * self.inputs * self.outputs * self.block**2
-
-    @property
-    def tile_bytes(self) -> int:
-        """Of a group's transformed inputs and products for a tile."""
-        return 4 * self.places * self.block * (self.inputs + self.outputs)
-
-    def place_step(self, channels: int, tiles: int) -> int:
-        """Elements between the same vector at neighbouring places, for some blocks of channels and tiles: an odd number
-        of vectors. A transform touches all places of a tile, which must not fall into the same few sets of a cache."""
-        return (channels * tiles | 1) * self.block
-
-    def together(self, chunk: int, target: CpuTarget) -> int:
-        """The groups of a task: one where tiles are in chunks or groups enough for all cores, else all."""
-        return 1 if chunk < self.count or self.groups >= _TASKS * target.cores else self.groups
-
-    def sizes(self, tiles: int, groups: int) -> tuple[int, int]:
-        """Elements of the operands of the products."""
-        return groups * self.places * self.inputs * tiles * self.block, groups * self.weight_bytes // 4
-
-    def contraction(self, tiles: int, groups: int) -> Contraction:
-        """The products of some tiles at all places, in some groups."""
-        row, weights = tiles * self.block, self.inputs * self.block * self.block
-        step = self.place_step(groups * self.inputs, tiles)
-        return Contraction(
-            points=(Axis(self.places, step, self.groups * self.outputs * weights), Axis(tiles, self.block)),
-            reduction=(Axis(self.inputs, row, self.block * self.block), Axis(self.block, 1, self.block)),
-            blocks=self.outputs,
-            block=self.block,
-            block_stride=weights,
-            groups=groups,
-            group_stride=self.inputs * row,
-            around=1,
-        )
-
-
 class Winograd:
     """Weights are HWOI{b}i{b}o. Config: the tiles of a `chunk` (all of them: one step after another), and the
-    `Tiling` of the products."""
+    `Tiling` of the products; at stride 2 of those of the first part, while the model cuts the others."""
 
     name = "winograd"
 
@@ -142,9 +73,8 @@ class Winograd:
         geometry = Geometry.of(op, op.m.value.data)
         found = []
         for chunk in chunks(geometry, target):
-            groups = geometry.together(chunk, target)
-            c, sizes = geometry.contraction(chunk, groups), geometry.sizes(chunk, groups)
-            found += [{"chunk": chunk} | vars(tiling) for tiling in tilings(c, *sizes, target, count=2)]
+            c = geometry.contractions(chunk, together(geometry, chunk, target))[0]
+            found += [{"chunk": chunk} | vars(tiling) for tiling in tilings(c, *operand_sizes(c), target, count=2)]
         return found
 
     def schedule(self, kernel: KernelOp, config: Config, target: CpuTarget) -> tirx.PrimFunc:
@@ -159,6 +89,12 @@ def whole_groups(op: ConvOp | WinogradConvOp, block: int) -> bool:
     return group == 1 or (inputs % block == 0 and outputs // group % block == 0)
 
 
+def together(geometry: Geometry, chunk: int, target: CpuTarget) -> int:
+    """The groups of a task: one where tiles are in chunks or groups enough for all cores, else all."""
+    alone = chunk < geometry.count or geometry.groups >= _TASKS * target.cores
+    return 1 if alone else geometry.groups
+
+
 def chunks(geometry: Geometry, target: CpuTarget) -> list[int]:
     """Tiles of a chunk, best first: all of them, or a few register tiles. Chunks have the weights come again; what all
     tiles need beyond the second cache is written to memory and read again."""
@@ -167,8 +103,8 @@ def chunks(geometry: Geometry, target: CpuTarget) -> list[int]:
     count = ceil(geometry.count / min(most, for_tasks))
     resident = geometry.weight_bytes <= target.l2_bytes // 2
     again = (count - 1) * geometry.weight_bytes / (_L2_BYTES if resident else _L3_BYTES)
-    together = geometry.together(geometry.count, target)
-    spilt = max(0, together * geometry.tile_bytes * geometry.count - target.l2_bytes) / together / _SPILT_BYTES
+    groups = together(geometry, geometry.count, target)
+    spilt = max(0, groups * geometry.tile_bytes * geometry.count - target.l2_bytes) / groups / _SPILT_BYTES
     sizes = [geometry.count, ceil(geometry.count / count)]
     return sizes if spilt <= again else sizes[::-1]
 
@@ -186,53 +122,60 @@ class _Body:
         self.op, self.geometry = op, Geometry.of(op, op.m.value.data)
         self.w = self.emitter.buffers[op.w].view(prod(physical_shape(op.w)))
         whole, groups, chunk = self.geometry.count, self.geometry.groups, min(self.chunk, self.geometry.count)
-        together = self.geometry.together(chunk, self.target)
-        tasks = [groups // together, ceil(whole / chunk)]
+        own = together(self.geometry, chunk, self.target)
+        tasks = [groups // own, ceil(whole / chunk)]
         if prod(tasks) == 1:
-            self._steps(0, whole, 0, together, parallel=True)
+            self._steps(0, whole, 0, own, parallel=True)
             return
         work = prod(shape_of(self.op.result)) * shape_of(self.op.w)[1]
         with loop(prod(tasks), work) as task:
             group, number = map(bound, split(task, tasks))
             # The last chunk overlaps the one before.
-            self._steps(bound(T.min(number * chunk, whole - chunk)), chunk, group, together, parallel=False)
+            self._steps(bound(T.min(number * chunk, whole - chunk)), chunk, group, own, parallel=False)
 
     def _steps(self, first: Any, tiles: int, group: Any, groups: int, *, parallel: bool) -> None:
         """Everything for some tiles and groups, from tile `first` and from `group` on."""
-        geometry, block = self.geometry, self.geometry.block
-        dtype = "float32"
-        inputs, outputs = groups * geometry.inputs, groups * geometry.outputs
-        v_step, step = (geometry.place_step(channels, tiles) for channels in (inputs, outputs))
-        v, products = (T.alloc_buffer([geometry.places * each], dtype) for each in (v_step, step))
-        work = 12 * geometry.places * tiles
-        with loop(inputs * tiles, inputs * work if parallel else 0) as task:
-            channel, i = map(bound, split(task, [inputs, tiles]))
-            n, row, column = map(bound, split(first + i, [geometry.batch, geometry.rows, geometry.columns]))
-            at = (channel * tiles + i) * block
-            tile = [n, group * geometry.inputs + channel, row, column]
-            input_transform(self.emitter, self.op, geometry, tile, v, at, v_step)
-        c = geometry.contraction(tiles, groups)
+        geometry = self.geometry
+        x, y = (Places(geometry, groups * channels, tiles) for channels in (geometry.inputs, geometry.outputs))
+        v, products = (T.alloc_buffer([places.size], "float32") for places in (x, y))
+        work = 12 * geometry.places * tiles if parallel else 0
 
-        def store(o: Any, point: Sequence[Any], lane: int, total: Any, lanes: int) -> None:
-            place, i = point
-            at = place * step + (o * tiles + i) * block + lane
-            with T.vectorized(0, lanes) as k:
-                T.buffer_store(products, total(k), [at + k])
-
-        weights = group * (geometry.outputs * c.block_stride)
-        emit(c, fitted(self.tiling, c), in_memory(v, c), self.w, store, self.target, parallel=parallel, w_base=weights)
-        with loop(outputs * tiles, outputs * work if parallel else 0) as task:
-            channel, i = map(bound, split(task, [outputs, tiles]))
+        def tile(task: Any, channels: int) -> tuple[Any, Any, list[Any]]:
+            """The block of channels and the number of a task's tile among these; which one of all it is."""
+            channel, i = map(bound, split(task, [groups * channels, tiles]))
             n, row, column = map(bound, split(first + i, [geometry.batch, geometry.rows, geometry.columns]))
-            at = (channel * tiles + i) * block
-            tile = [n, group * geometry.outputs + channel, row, column]
-            output_transform(self.emitter, self.op, geometry, tile, products, at, step)
+            return channel, i, [n, group * channels + channel, row, column]
+
+        with loop(x.channels * tiles, x.channels * work) as task:
+            *here, at = tile(task, geometry.inputs)
+            input_transform(self.emitter, self.op, geometry, at, v, partial(x.at, *here))
+        for part, c in zip(geometry.parts, geometry.contractions(tiles, groups), strict=True):
+            how = {"parallel": parallel, "w_base": group * geometry.matrix}
+            store = partial(self._store, products, y, part)
+            emit(c, self._tiling(part, c), in_memory(v, c), self.w, store, self.target, **how)
+        with loop(y.channels * tiles, y.channels * work) as task:
+            *here, at = tile(task, geometry.outputs)
+            output_transform(self.emitter, self.op, geometry, at, products, partial(y.at, *here))
+
+    def _tiling(self, part: Part, c: Contraction) -> Tiling:
+        first = part == self.geometry.parts[0]
+        return fitted(self.tiling, c) if first else tilings(c, *operand_sizes(c), self.target, count=1)[0]
+
+    @staticmethod
+    def _store(
+        products: Any, y: Places, part: Part, o: Any, point: Sequence[Any], lane: int, total: Any, lanes: int
+    ) -> None:
+        """Write a vector of sums at the place where the transform of outputs looks for it."""
+        row, column, i = point
+        at = y.vector(part, row * part.matrices[1] + column, o * (y.tiles * part.copies) + i) + lane
+        with T.vectorized(0, lanes) as k:
+            T.buffer_store(products, total(k), [at + k])
 
 
 def winograd_cycles(geometry: Geometry, target: CpuTarget, *, cold: bool = True) -> float:
     """The time on one core, by the model of `tiling`; `cold`: weights come from memory."""
-    c = geometry.contraction(chunks(geometry, target)[0], 1)
-    products = cycles(c, target) * geometry.count / c.columns.extent / EFFICIENCY
+    chunk = chunks(geometry, target)[0]
+    products = sum(cycles(c, target) for c in geometry.contractions(chunk, 1)) * geometry.count / chunk / EFFICIENCY
     transforms = _PLACE[geometry.transforms.m] * geometry.places * geometry.count * (geometry.inputs + geometry.outputs)
     weights = geometry.weight_bytes / (_MEMORY_BYTES if cold else _CACHE_BYTES)
     return geometry.groups * (products + weights + transforms)

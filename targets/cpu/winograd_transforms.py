@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import tvm.script.ir_builder.tirx as T
 
@@ -11,24 +11,25 @@ from convc.ir.attributes import shape_of
 from convc.ir.windows import WinogradConvOp
 from convc.targets.cpu.buffers import BufferEmitter
 from convc.targets.cpu.loops import bound
+from convc.targets.cpu.winograd_tiles import Geometry, Part
 from convc.targets.even_odd import even_odd_columns, even_odd_rows
 
-if TYPE_CHECKING:
-    from convc.targets.cpu.winograd import Geometry
+Where: TypeAlias = Callable[[int, int], Any]
+"""The first element of the vector at a place of a tile, given its row and column."""
 
 
 def input_transform(
-    emitter: BufferEmitter, op: WinogradConvOp, geometry: Geometry, tile: Sequence[Any], v: Any, at: Any, step: int
+    emitter: BufferEmitter, op: WinogradConvOp, geometry: Geometry, tile: Sequence[Any], v: Any, where: Where
 ) -> None:
-    """B^T d B of one tile (image, block of channels, row, column) to `v[at + place * step]`."""
+    """B^T d B of one tile (image, block of channels, row, column) to `v`."""
     n, channel, row, column = tile
-    t, block = geometry.transforms.t, geometry.block
+    how, block = geometry.transforms, geometry.block
     pads, (height, width) = op.pads.get_values(), shape_of(op.x)[2:]
-    m = geometry.transforms.m
+    step = how.m * how.stride
     x = emitter.buffers[op.x]
-    top, left = bound(row * m - pads[0]), bound(column * m - pads[1])
+    top, left = bound(row * step - pads[0]), bound(column * step - pads[1])
 
-    def write(inside: bool) -> None:
+    def write(inside: bool, part: Part) -> None:
         def load(i: int, j: int) -> Any:
             value = x[n, channel, top + i, left + j, T.Ramp(0, 1, block)]
             if inside:
@@ -36,38 +37,38 @@ def input_transform(
             fits = T.And(T.And(top + i >= 0, top + i < height), T.And(left + j >= 0, left + j < width))
             return T.if_then_else(fits, value, T.Broadcast(T.float32(0), block))
 
+        # A phase has inputs of its own.
+        ys, xs = (range(phase, how.t, how.stride) for phase in part.phases)
+        down, across = ([how.b[i][xs.start :: how.stride] for i in places] for xs, places in zip((ys, xs), part.places))
         # Columns first: what a column of the tile gives is used by every row of the result.
-        columns = [even_odd_rows(geometry.transforms.b, [T.bind(load(i, j)) for i in range(t)]) for j in range(t)]
-        for i in range(t):
-            for j, value in enumerate(even_odd_rows(geometry.transforms.b, [column[i] for column in columns])):
-                T.buffer_store(v, value, [T.Ramp(at + (i * t + j) * step, 1, block)])
+        columns = [even_odd_rows(down, [T.bind(load(i, j)) for i in ys]) for j in xs]
+        for i, place in enumerate(part.places[0]):
+            values = even_odd_rows(across, [column[i] for column in columns])
+            for other, value in zip(part.places[1], values, strict=True):
+                T.buffer_store(v, value, [T.Ramp(where(place, other), 1, block)])
 
     whole = [
-        condition for begin, size in ((top, height), (left, width)) for condition in (begin >= 0, begin <= size - t)
+        condition for begin, size in ((top, height), (left, width)) for condition in (begin >= 0, begin <= size - how.t)
     ]
     with T.If(_all(whole)):
         with T.Then():
-            write(inside=True)
+            for part in geometry.parts:
+                write(True, part)
         with T.Else():
-            write(inside=False)
+            for part in geometry.parts:
+                write(False, part)
 
 
 def output_transform(
-    emitter: BufferEmitter,
-    op: WinogradConvOp,
-    geometry: Geometry,
-    tile: Sequence[Any],
-    products: Any,
-    at: Any,
-    step: int,
+    emitter: BufferEmitter, op: WinogradConvOp, geometry: Geometry, tile: Sequence[Any], products: Any, where: Where
 ) -> None:
-    """A^T M A of one tile, from `products[at + place * step]`, to the kernel's result, epilogue included."""
+    """A^T M A of one tile of `products` to the kernel's result, epilogue included."""
     n, channel, row, column = tile
     m, t, block = geometry.transforms.m, geometry.transforms.t, geometry.block
     height, width = shape_of(op.result)[2:]
 
     def load(i: int, j: int) -> Any:
-        return T.bind(products[T.Ramp(at + (i * t + j) * step, 1, block)])
+        return T.bind(products[T.Ramp(where(i, j), 1, block)])
 
     columns = [even_odd_columns(geometry.transforms.a, [load(i, j) for i in range(t)]) for j in range(t)]
     for i in range(m):

@@ -23,14 +23,14 @@ from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import chunked_activation, chunked_winograd_weight
 from convc.ir.windows import ConvOp
-from convc.ir.winograd import POINTS
+from convc.ir.winograd import MS
 from convc.passes.rewriting import kernels_in, main_block
 from convc.targets.cuda.conv import Geometry as DirectGeometry
 from convc.targets.cuda.target import CudaTarget, parse_cuda
 from convc.targets.cuda.tiling import Problem, modelled_cycles
 from convc.targets.cuda.winograd import Geometry
 from convc.targets.epilogues import elementwise_epilogue
-from convc.targets.minimal_filtering import Conversion, convertible
+from convc.targets.minimal_filtering import Conversion, convertible, is_plain
 
 _MARGIN = 0.75
 """How much of the direct convolution's time Winograd's may take by the model."""
@@ -60,14 +60,14 @@ def _convertible(kernel: KernelOp, target: CudaTarget) -> tuple[ConvOp, WeightOp
     """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel, and where tensor
     cores may multiply."""
     found = None if target.tf32 else convertible(kernel, chunked_activation(4, target.lanes()))
-    return found if found and found[0].group.value.data == 1 and elementwise_epilogue(kernel) else None
+    return found if found and is_plain(found[0]) and elementwise_epilogue(kernel) else None
 
 
 def fastest(kernel: KernelOp, target: CudaTarget) -> int:
     """The m of the fastest F(m x m, 3 x 3) by the model; 0 where direct convolution is about as fast."""
     op = kernel.anchor
     assert isinstance(op, ConvOp)
-    times = {m: winograd_cycles(op, m, target) for m in POINTS}
+    times = {m: winograd_cycles(op, m, target) for m in MS}
     best = min(times, key=times.__getitem__)
     return best if times[best] < _MARGIN * direct_cycles(kernel, target) else 0
 

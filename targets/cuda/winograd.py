@@ -32,6 +32,7 @@ from convc.targets.cuda.tiling import Problem, tiles
 from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.even_odd import even_odd_columns, even_odd_rows
 from convc.targets.indexing import unravelled
+from convc.targets.minimal_filtering import is_plain
 from convc.targets.template import Config
 
 _BLOCK = 4
@@ -92,7 +93,7 @@ class Winograd:
             return False
         return (
             {op.x, op.w} <= set(kernel.block.args)
-            and op.group.value.data == 1
+            and is_plain(op)
             and to_numpy(element_type(op.x)) == "float32"
             and channel_chunk(layout_of(op.x)) == channel_chunk(layout_of(op.result)) == _BLOCK
             and layout_of(op.w) == chunked_winograd_weight(_BLOCK)

@@ -5,33 +5,44 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from convc.ir.winograd import POINTS, transformed_weight, transforms
+from convc.ir.winograd import MS, STRIDES, transformed_weight, transforms
 
 
-@pytest.mark.parametrize("m", POINTS)
-def test_the_algorithm_is_exact_in_rational_numbers(m: int) -> None:
-    found = transforms(m)
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize("m", MS)
+def test_the_algorithm_is_exact_in_rational_numbers(m: int, stride: int) -> None:
+    found = transforms(m, stride)
     rng = np.random.default_rng(m)
     for _ in range(20):
         g, d = ([Fraction(int(v)) for v in rng.integers(-9, 10, n)] for n in (3, found.t))
-        product = [_dot(row, g) * _dot(other, d) for row, other in zip(found.g, found.b, strict=True)]
-        assert [_dot(row, product) for row in found.a] == [sum(g[k] * d[j + k] for k in range(3)) for j in range(m)]
+        weights = [_dot(found.g[row], g) for row in found.rows]
+        product = [weight * _dot(other, d) for weight, other in zip(weights, found.b, strict=True)]
+        expected = [sum(g[k] * d[j * stride + k] for k in range(3)) for j in range(m)]
+        assert [_dot(row, product) for row in found.a] == expected
 
 
-@pytest.mark.parametrize("m", POINTS)
-def test_no_input_is_scaled_up(m: int) -> None:
-    found = transforms(m)
-    assert len(found.b) == len(found.b[0]) == len(found.g) == len(found.a[0]) == found.t
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize("m", MS)
+def test_no_input_is_scaled_up(m: int, stride: int) -> None:
+    found = transforms(m, stride)
+    assert len(found.b) == len(found.b[0]) == len(found.rows) == len(found.a[0]) == found.t == stride * (m - 1) + 3
     assert all(row[max(k for k, c in enumerate(row) if c)] == 1 for row in found.b)
 
 
-def test_weights_are_transformed_in_float64() -> None:
+@pytest.mark.parametrize(("m", "products"), [(2, 25), (4, 81)])
+def test_at_stride_2_it_multiplies_less_than_a_window_does(m: int, products: int) -> None:
+    assert transforms(m, 2).t ** 2 == products < 9 * m * m
+    assert transforms(m, 2).d == transforms(m).d
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+def test_weights_are_transformed_in_float64(stride: int) -> None:
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((5, 4, 3, 3)).astype(np.float32)
-    found = transformed_weight(weight, 4)
+    found = transformed_weight(weight, 4, stride)
     assert found.shape == (5, 4, 6, 6)
     assert found.dtype == np.float32
-    g = np.array(transforms(4).g, dtype=object)
+    g = np.array(transforms(4, stride).g, dtype=object)
     exact = g @ np.vectorize(Fraction)(weight[1, 2].astype(float)) @ g.T
     np.testing.assert_array_equal(found[1, 2], exact.astype(np.float64).astype(np.float32))
 

@@ -53,8 +53,8 @@ def test_groups_of_whole_blocks_are_worth_it(groups):
     assert anchors(*module(64, 56, 64, g=groups)) == ["convc.winograd_conv"]
 
 
-def chosen_m(c, h, o):
-    built, context = module(c, h, o)
+def chosen_m(c, h, o, s=1):
+    built, context = module(c, h, o, s=s)
     assert anchors(built, context) == ["convc.winograd_conv"]
     return next(op.m.value.data for op in built.walk() if isinstance(op, WinogradConvOp))
 
@@ -65,10 +65,16 @@ def test_few_tiles_have_small_weights_where_those_come_from_memory():
     assert chosen_m(512, 28, 512) == 4
 
 
+def test_windows_at_stride_2():
+    assert chosen_m(128, 56, 128, s=2) == 4
+    assert chosen_m(256, 28, 256, s=2) == 2
+
+
 STAYS = {
     "1x1": (64, 56, 64, 1, 1, 0),
     "5x5": (64, 56, 64, 5, 1, 2),
-    "stride 2": (64, 56, 64, 3, 2),
+    "stride 3": (64, 56, 64, 3, 3),
+    "stride 2 of few channels": (16, 56, 16, 3, 2),
     "dilation": (64, 56, 64, 3, 1, 2, 2),
     "groups of half a block": (64, 56, 64, 3, 1, 1, 1, 8),
     "groups of a block and a half": (96, 56, 96, 3, 1, 1, 1, 4),
@@ -84,12 +90,12 @@ def test_what_stays_direct(what):
     assert anchors(*module(*STAYS[what])) == ["convc.conv"]
 
 
-@pytest.mark.parametrize(("outputs", "groups"), [(48, 1), (64, 2)])
-def test_the_rewrite_changes_no_result(outputs, groups):
-    before, context = module(32, 20, outputs, g=groups)
-    after, other = module(32, 20, outputs, g=groups)
+@pytest.mark.parametrize(("outputs", "groups", "stride"), [(48, 1, 1), (64, 2, 1), (128, 1, 2)])
+def test_the_rewrite_changes_no_result(outputs, groups, stride):
+    before, context = module(32 * stride, 20, outputs, g=groups, s=stride)
+    after, other = module(32 * stride, 20, outputs, g=groups, s=stride)
     assert anchors(after, other) == ["convc.winograd_conv"]
-    x = {"input0": np.random.default_rng(1).standard_normal((1, 32, 20, 20)).astype(np.float32)}
+    x = {"input0": np.random.default_rng(1).standard_normal((1, 32 * stride, 20, 20)).astype(np.float32)}
     expected = interpret(before, context.weights, x, np.float64)["output0"]
     found = interpret(after, other.weights, x, np.float64)["output0"]
     # The transformed weight is rounded to float32.

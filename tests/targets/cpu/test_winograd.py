@@ -8,8 +8,9 @@ import pytest
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.windows import WinogradConvOp
-from convc.ir.winograd import POINTS, transformed_weight, transforms
-from convc.targets.cpu.winograd import Geometry, Winograd, chunks
+from convc.ir.winograd import MS, STRIDES, transformed_weight, transforms
+from convc.targets.cpu.winograd import Winograd, chunks
+from convc.targets.cpu.winograd_tiles import Geometry
 from convc.targets.target import parse_target
 
 LANES = parse_target("cpu").lanes()
@@ -51,53 +52,55 @@ def operands(case, seed=0):
     )
 
 
-def winograd_kernel(build_kernel, case, m, block=LANES, epilogue=None, extra=()):
+def winograd_kernel(build_kernel, case, m, stride=1, block=LANES, epilogue=None, extra=()):
     x, outputs, pads, groups = CASES[case]
-    layout = f"NCHW{block}c"
+    layout, d = f"NCHW{block}c", transforms(m, stride).d
 
     def body(x, w, bias, *rest):
-        y = WinogradConvOp(x, w, bias, m=m, pads=pads, group=groups).result
+        y = WinogradConvOp(x, w, bias, m=m, stride=stride, pads=pads, group=groups).result
         return epilogue(y, *rest) if epilogue else y
 
-    shapes = [(x, "float32", layout), ((outputs, x[1] // groups, m + 2, m + 2), "float32", f"HWOI{block}i{block}o")]
+    shapes = [(x, "float32", layout), ((outputs, x[1] // groups, d, d), "float32", f"HWOI{block}i{block}o")]
     return build_kernel(
         [*shapes, ((outputs,), "float32", f"O{block}o"), *((shape, "float32", layout) for shape in extra)], body, layout
     )
 
 
-def direct(x, w, bias, pads, groups=1):
+def direct(x, w, bias, pads, groups=1, stride=1):
     """The convolution in float64, a tap at a time."""
     x = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])])
     height, width = x.shape[2] - 2, x.shape[3] - 2
     x, w = x.reshape(len(x), groups, -1, *x.shape[2:]), w.reshape(groups, -1, *w.shape[1:]).astype(np.float64)
     taps = [(x[..., i : i + height, j : j + width], w[..., i, j]) for i, j in np.ndindex(3, 3)]
     y = sum(np.einsum("ngchw,goc->ngohw", a, b, optimize=True) for a, b in taps)
-    return y.reshape(len(x), -1, height, width) + bias[:, None, None]
+    return (y.reshape(len(x), -1, height, width) + bias[:, None, None])[..., ::stride, ::stride]
 
 
 def error(actual, expected):
     return np.abs(actual - expected).max() / np.abs(expected).max()
 
 
-@pytest.mark.parametrize("m", POINTS)
+@pytest.mark.parametrize("m", MS)
+@pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("case", CASES)
-def test_it_is_as_near_to_float64_as_direct_convolution(case, m, build_kernel, run_kernel):
+def test_it_is_as_near_to_float64_as_direct_convolution(case, stride, m, build_kernel, run_kernel):
     x, w, bias = operands(case)
-    kernel = winograd_kernel(build_kernel, case, m)
-    (actual,) = run_kernel(kernel, Winograd(), [x, transformed_weight(w, m), bias])
-    assert error(actual, direct(x, w, bias, *CASES[case][2:])) <= ERROR
+    kernel = winograd_kernel(build_kernel, case, m, stride)
+    (actual,) = run_kernel(kernel, Winograd(), [x, transformed_weight(w, m, stride), bias])
+    assert error(actual, direct(x, w, bias, *CASES[case][2:], stride)) <= ERROR
 
 
 @pytest.mark.parametrize("case", ["prime sizes", "two groups"])
-@pytest.mark.parametrize("m", POINTS)
-def test_tiles_in_chunks_and_in_steps_are_the_same(m, case, build_kernel, run_kernel):
+@pytest.mark.parametrize("m", MS)
+@pytest.mark.parametrize("stride", STRIDES)
+def test_tiles_in_chunks_and_in_steps_are_the_same(stride, m, case, build_kernel, run_kernel):
     x, w, bias = operands(case)
-    kernel = winograd_kernel(build_kernel, case, m)
+    kernel = winograd_kernel(build_kernel, case, m, stride)
     config = Winograd().candidates(kernel, parse_target("cpu"))[0]
-    expected = direct(x, w, bias, *CASES[case][2:])
+    expected = direct(x, w, bias, *CASES[case][2:], stride)
     for chunk in (1, 3, 5, 1000):
         changed = {**config, "chunk": chunk}
-        (actual,) = run_kernel(kernel, Winograd(), [x, transformed_weight(w, m), bias], config=changed)
+        (actual,) = run_kernel(kernel, Winograd(), [x, transformed_weight(w, m, stride), bias], config=changed)
         assert error(actual, expected) <= ERROR
 
 
