@@ -1,7 +1,8 @@
-"""What Winograd's algorithm F(m x m, 3 x 3) can compute, and a kernel made to: the same on every target."""
+"""What Winograd's algorithm can compute, F(m, 3) along one axis or two, and a kernel made to: on every target."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import f32
@@ -12,21 +13,24 @@ from convc.ir.data import RelayoutOp, WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import Layout
-from convc.ir.windows import ConvOp, WinogradConvOp
+from convc.ir.windows import ConvOp, WinogradConvOp, dilations_of
 from convc.ir.winograd import transformed_weight
 from convc.passes.rewriting import parent_of, set_type, weight_behind
 
 
-def convertible(kernel: KernelOp, activation: Layout) -> tuple[ConvOp, WeightOp] | None:
-    """A convolution between values of a layout that the algorithm can compute, with its weight; None for all else:
-    other windows than 3 x 3, strides, dilation, other types than float32, operands computed in the kernel."""
+def convertible(kernel: KernelOp, activation: Callable[[int], Layout]) -> tuple[ConvOp, WeightOp] | None:
+    """A convolution between values of a layout, which depends on their rank, that the algorithm can compute, with its
+    weight; None for all else: other windows than 3 x 3, 3 x 1 and 1 x 3, strides, other types than float32, operands
+    computed in the kernel."""
     op = kernel.anchor
     if not isinstance(op, ConvOp) or not {op.x, op.w} <= set(kernel.block.args):
         return None
+    taps = shape_of(op.w)[2:]
     fits = (
-        shape_of(op.w)[2:] == (3, 3)
-        and set(op.strides.get_values()) | set(op.dilations.get_values()) == {1}
-        and layout_of(op.x) == layout_of(op.result) == activation
+        {3} <= set(taps) <= {1, 3}
+        and taps.count(3) <= 2
+        and set(op.strides.get_values()) == {1}
+        and layout_of(op.x) == layout_of(op.result) == activation(len(shape_of(op.x)))
         and element_type(op.x) == f32
     )
     weight = weight_behind(kernel.operands[kernel.block.args.index(op.w)])
@@ -41,7 +45,7 @@ class Conversion:
     _transformed: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def convert(self, kernel: KernelOp, op: ConvOp, weight: WeightOp, m: int, layout: Layout) -> None:
-        """Have the kernel compute its convolution by F(m x m, 3 x 3), from a transformed weight that lies so."""
+        """Have the kernel compute its convolution by F(m, 3), from a transformed weight that lies so."""
         weights, key = self.context.weights, (weight.key, m)
         if key not in self._transformed:
             array = transformed_weight(weights[weight.key], m)
@@ -57,12 +61,12 @@ class Conversion:
 def set_algorithm(kernel: KernelOp, op: ConvOp | WinogradConvOp, weight: Attribute, m: int) -> None:
     """Replace the convolution in a kernel, whose weight has another type now; directly where m is 0."""
     set_type(op.w, weight)
-    pads, group, result = op.pads.get_values(), op.group.value.data, op.result.type
+    pads, dilations, group, result = op.pads.get_values(), dilations_of(op), op.group.value.data, op.result.type
     changed: ConvOp | WinogradConvOp
     if m:
-        changed = WinogradConvOp(op.x, op.w, op.bias, m=m, pads=pads, group=group, result=result)
+        changed = WinogradConvOp(op.x, op.w, op.bias, m=m, pads=pads, dilations=dilations, group=group, result=result)
     else:
-        changed = ConvOp(op.x, op.w, op.bias, pads=pads, group=group, result=result)
+        changed = ConvOp(op.x, op.w, op.bias, pads=pads, dilations=dilations, group=group, result=result)
     kernel.block.insert_op_before(changed, op)
     op.result.replace_all_uses_with(changed.result)
     kernel.block.erase_op(op)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from convc.ir.attributes import PoolKind, shape_of
 from convc.ir.neural import LRNOp
-from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp
-from convc.ir.winograd import transforms
+from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp, dilations_of
+from convc.ir.winograd import Matrix, along_axes
 
 Index: TypeAlias = tuple[Any, ...]
 """What selects from an array along its last axes."""
@@ -35,17 +36,37 @@ def convolve(op: ConvOp, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None =
 def convolve_winograd(op: WinogradConvOp, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """`A^T [sum over c of w[o, c] * (B^T d[n, c] B)] A` for each tile d of the padded x, c in the group of o; see
     `convc.ir.winograd`."""
-    group, m, (height, width) = op.group.value.data, op.m.value.data, shape_of(op.result)[2:]
-    pads = op.pads.get_values()
-    a, b = (np.array(matrix, dtype=float).astype(x.dtype) for matrix in (transforms(m).a, transforms(m).b))
-    ends = [pad + -size % m for pad, size in zip(pads[2:], (height, width))]  # whole tiles of outputs
-    x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:2], ends)])
-    tiles = np.lib.stride_tricks.sliding_window_view(x, (m + 2, m + 2), (2, 3))[:, :, ::m, ::m]
-    tiles, w = (b @ tiles @ b.T).reshape(len(x), group, -1, *tiles.shape[2:]), w.reshape(group, -1, *w.shape[1:])
-    products = np.einsum("gocxy,ngchwxy->ngohwxy", w, tiles, optimize=True)
-    y = (a @ products @ a.T).swapaxes(4, 5)
-    y = y.reshape(len(x), -1, y.shape[3] * m, y.shape[5] * m)
-    return _with_bias(y[:, :, :height, :width], bias)
+    group, pads, dilations, result = op.group.value.data, op.pads.get_values(), dilations_of(op), shape_of(op.result)
+    axes = along_axes(w.shape[2:], op.m.value.data)
+    spatial, per = len(axes), [ceil(size / d / axis.m) for size, d, axis in zip(result[2:], dilations, axes)]
+    w = w.reshape(group, -1, *w.shape[1:])
+    # Whole tiles of outputs: what is beyond the image is cut off.
+    ends = [d * (n * axis.m + axis.r - 1) - size for n, d, axis, size in zip(per, dilations, axes, x.shape[2:])]
+    widths = [(before, max(end - before, 0)) for before, end in zip(pads[:spatial], ends)]
+    x = np.pad(x, [(0, 0), (0, 0), *widths])
+    y = np.zeros((*result[:2], *(d * n * axis.m for d, n, axis in zip(dilations, per, axes))), x.dtype)
+    for phase in np.ndindex(*dilations):
+        own: Index = (..., *(slice(first, None, d) for first, d in zip(phase, dilations)))
+        window, around = tuple(axis.t for axis in axes), tuple(range(2, 2 + spatial))
+        tiles = np.lib.stride_tricks.sliding_window_view(x[own], window, around)
+        every: Index = (..., *(slice(0, n * a.m, a.m) for n, a in zip(per, axes)), *[slice(None)] * spatial)
+        tiles = _along([axis.b for axis in axes], tiles[every])
+        tiles = tiles.reshape(len(x), group, -1, *tiles.shape[2:])
+        inner = "uvwxyz"[: 2 * spatial]
+        products = np.einsum(f"goc{inner[spatial:]},ngc{inner}->ngo{inner}", w, tiles, optimize=True)
+        outputs = _along([axis.a for axis in axes], products)
+        order = [0, 1, 2, *(axis for i in range(spatial) for axis in (3 + i, 3 + spatial + i))]
+        y[own] = outputs.transpose(order).reshape(y[own].shape)
+    inside: Index = (..., *map(slice, result[2:]))
+    return _with_bias(y[inside], bias)
+
+
+def _along(matrices: Sequence[Matrix], x: np.ndarray) -> np.ndarray:
+    """x with its last axes multiplied by a matrix each."""
+    for i, matrix in enumerate(matrices):
+        axis = i - len(matrices)
+        x = np.moveaxis(np.array(matrix, dtype=float).astype(x.dtype) @ np.moveaxis(x, axis, -2), -2, axis)
+    return x
 
 
 def convolve_transposed(

@@ -105,8 +105,9 @@ class ConvOp(ConvolutionOp):
 
 @irdl_op_definition
 class WinogradConvOp(TensorOp):
-    """2-D convolution by 3 x 3 windows, stride 1, whose weight is transformed already: w `[O, C/group, t, t]` holds
-    G g G^T of F(m x m, 3 x 3), t = m + 2 (`convc.ir.winograd`)."""
+    """n-D convolution by windows of 3 taps along one axis or two and 1 along the others, stride 1, whose weight is
+    transformed already: w `[O, C/group, t, t]` holds G g G^T of F(m x m, 3 x 3), t = m + 2, of 3 x 1 windows
+    `[O, C/group, t, 1]` holds G g (`convc.ir.winograd`)."""
 
     name = "convc.winograd_conv"
     x = operand_def(TensorType)
@@ -114,11 +115,12 @@ class WinogradConvOp(TensorOp):
     bias = opt_operand_def(TensorType)
     pads = prop_def(DenseArrayBase.constr(i64))
     m = prop_def(IntegerAttr.constr(i64))
+    dilations = opt_prop_def(DenseArrayBase.constr(i64))
     group = prop_def(IntegerAttr.constr(i64), default_value=IntegerAttr(1, 64))
     result = result_def(TensorType)
     traits = traits_def(Pure())
     assembly_format = (
-        "$x `,` $w (`bias` $bias^)? `pads` $pads `m` $m (`group` $group^)? attr-dict "
+        "$x `,` $w (`bias` $bias^)? `pads` $pads `m` $m (`dilations` $dilations^)? (`group` $group^)? attr-dict "
         "`:` functional-type(operands, results)"
     )
 
@@ -129,27 +131,43 @@ class WinogradConvOp(TensorOp):
         bias: SSAValue | None = None,
         *,
         m: int,
-        pads: Sequence[int] = (0, 0, 0, 0),
+        pads: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
         group: int = 1,
         result: TensorType | None = None,
     ) -> None:
+        spatial = len(shape_of(x)) - 2
+        pads, dilations = pads or [0] * (2 * spatial), dilations or [1] * spatial
         super().__init__(
             operands=[x, w, bias],
-            properties={"pads": ints(pads), "m": IntegerAttr(m, 64), "group": IntegerAttr(group, 64)},
-            result_types=[result or result_type(x, self._shape(x, w, pads, m, group))],
+            properties={
+                "pads": ints(pads),
+                "m": IntegerAttr(m, 64),
+                "dilations": ints(dilations) if set(dilations) != {1} else None,
+                "group": IntegerAttr(group, 64),
+            },
+            result_types=[result or result_type(x, self._shape(x, w, pads, dilations, m, group))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
-        shape = self._shape(self.x, self.w, self.pads.get_values(), self.m.value.data, self.group.value.data)
+        shape = self._shape(
+            self.x, self.w, self.pads.get_values(), dilations_of(self), self.m.value.data, self.group.value.data
+        )
         _check_bias(self.bias, shape[1])
         return shape
 
     @staticmethod
-    def _shape(x: SSAValue, w: SSAValue, pads: Sequence[int], m: int, group: int) -> tuple[int, ...]:
+    def _shape(
+        x: SSAValue, w: SSAValue, pads: Sequence[int], dilations: Sequence[int], m: int, group: int
+    ) -> tuple[int, ...]:
         weight = shape_of(w)
-        if m not in POINTS or weight[2:] != (m + 2, m + 2):
-            raise ValueError(f"expected m of {', '.join(map(str, POINTS))} and windows of m + 2, got {m} and {weight}")
-        return shapes.convolution(shape_of(x), (*weight[:2], 3, 3), (1, 1), pads, (1, 1), group)
+        if m not in POINTS or not {m + 2} <= set(weight[2:]) <= {1, m + 2} or weight[2:].count(m + 2) > 2:
+            found = f"{m} and {weight}"
+            raise ValueError(
+                f"expected m of {', '.join(map(str, POINTS))} and windows of m + 2 along one axis or two, got {found}"
+            )
+        taps = [3 if size > 1 else 1 for size in weight[2:]]
+        return shapes.convolution(shape_of(x), (*weight[:2], *taps), [1] * len(taps), pads, dilations, group)
 
 
 @irdl_op_definition
@@ -289,6 +307,11 @@ class ArgPoolOp(WindowOp):
 
     def inferred_element(self) -> Attribute:
         return i64
+
+
+def dilations_of(op: ConvOp | WinogradConvOp) -> tuple[int, ...]:
+    """How far apart the taps of a convolution are along each axis."""
+    return tuple(op.dilations.get_values()) if op.dilations else (1,) * (len(shape_of(op.x)) - 2)
 
 
 def _check_bias(bias: SSAValue | None, channels: int) -> None:

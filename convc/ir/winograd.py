@@ -3,7 +3,8 @@
     Y = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A
 
 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.) The matrices are those of Cook and
-Toom's algorithm: evaluation of polynomials at `m + r - 2` points and at infinity.
+Toom's algorithm: evaluation of polynomials at `m + r - 2` points and at infinity. A window of r x 1 is transformed
+along one axis, to A^T [ (G g) * (B^T d) ]. Where taps are dilated, the elements of a tile are as far apart.
 """
 
 from __future__ import annotations
@@ -46,10 +47,19 @@ class Transforms:
         return self.m + self.r - 1
 
 
+ONE = Transforms(1, 1, *([((Fraction(1),),)] * 3))
+"""What an axis of one tap has: nothing to transform."""
+
+
 @cache
 def transforms(m: int) -> Transforms:
     """The matrices of F(m, 3) with the points of this module."""
     return cook_toom(m, 3, POINTS[m])
+
+
+def along_axes(sizes: Sequence[int], m: int) -> tuple[Transforms, ...]:
+    """Those of each axis of a transformed window: F(m, 3), or none where it has one tap."""
+    return tuple(transforms(m) if size > 1 else ONE for size in sizes)
 
 
 def cook_toom(m: int, r: int, points: Sequence[Fraction]) -> Transforms:
@@ -66,15 +76,18 @@ def cook_toom(m: int, r: int, points: Sequence[Fraction]) -> Transforms:
 
 
 def transformed_weight(weight: np.ndarray, m: int) -> np.ndarray:
-    """G g G^T of each window: `[O, I, 3, 3]` to `[O, I, t, t]`, computed in float64 and rounded once; to the last bit
-    the same on every machine, as no library's order of sums has a part in it."""
+    """G g G^T of each window: `[O, I, 3, 3]` to `[O, I, t, t]`, `[O, I, 3, 1]` to `[O, I, t, 1]`; computed in float64
+    and rounded once; to the last bit the same on every machine, as no library's order of sums has a part in it."""
     g = [[float(x) for x in row] for row in transforms(m).g]
 
     def along(axis: int, windows: np.ndarray) -> np.ndarray:
         lines = np.moveaxis(windows, axis, 0)
         return np.stack([sum(line * x for line, x in zip(lines, row)) for row in g], axis)
 
-    return along(3, along(2, weight.astype(np.float64))).astype(weight.dtype)
+    result = weight.astype(np.float64)
+    for axis in range(2, weight.ndim):
+        result = along(axis, result) if weight.shape[axis] > 1 else result
+    return result.astype(weight.dtype)
 
 
 def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:

@@ -100,5 +100,5 @@ def tolerance(kernel: KernelOp, result: np.ndarray, tf32: bool = False) -> float
 
 def _in_form(value: SSAValue, array: np.ndarray) -> np.ndarray:
     """A weight as an operand of a form wants it: as it is, or transformed."""
-    size = shape_of(value)[-1:]
-    return array if shape_of(value) == array.shape else transformed_weight(array, size[0] - array.shape[-1] + 1)
+    more = max(now - before for now, before in zip(shape_of(value), array.shape)) if array.ndim > 2 else 0
+    return transformed_weight(array, more + 1) if more else array

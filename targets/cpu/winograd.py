@@ -1,7 +1,7 @@
 """Winograd convolution F(m x m, 3 x 3) in NCHW{b}c: transform inputs, multiply, transform outputs.
 
-For each of the t*t places of a tile, products over channels are a matrix product of tiles by output channels, one for
-each group: the contraction of `contraction.py` once more. Two orders of the three steps:
+For each of the t*t places of a tile (of t, by a window along one axis) products over channels are a matrix product of
+tiles by output channels, one for each group: the contraction of `contraction.py` once more. Two orders of the steps:
 
 - tiles in chunks, a task for each of each group: the chunk's transformed inputs and products stay in the cache, weights
   pass by for every chunk. For many tiles or groups, and few channels.
@@ -22,8 +22,8 @@ from tvm import tirx
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_block, winograd_weight
-from convc.ir.windows import ConvOp, WinogradConvOp
-from convc.ir.winograd import Transforms, transforms
+from convc.ir.windows import ConvOp, WinogradConvOp, dilations_of
+from convc.ir.winograd import Transforms, along_axes
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.buffers import BufferEmitter, build
 from convc.targets.cpu.contraction import Contraction, Tiling, fitted
@@ -40,9 +40,9 @@ _FEW = 14  # tiles that fill the registers of the widest machines
 _TILES = 2  # of them: with one, weights come twice as often; with four, layers of 64 channels are 5 to 10 % slower
 # Bytes a cycle: from the second and the third cache while products are made; to the third cache and back, twice.
 _L2_BYTES, _L3_BYTES, _SPILT_BYTES = 32, 18, 4
-_PLACE = {2: 3.2, 4: 6.5}
-"""Cycles to transform one vector at one place of a tile, by m: its share of loads, arithmetic and stores. A tile of
-F(2x2) stays in registers, one of F(4x4) does not."""
+_PLACE, _SPILT_PLACE = 3.2, 6.5
+"""Cycles to transform one vector at one place of a tile: its share of loads, arithmetic and stores; in a tile that
+does not stay in registers, as one of F(4x4)."""
 _MEMORY_BYTES, _CACHE_BYTES = 7.3, 30
 """Bytes of weights that a cycle is added for, where they come from memory and from a cache: some of the time that they
 take to come hides behind products. Fits layers of 256 and 512 channels at 14 x 14 and 28 x 28 within 8 %."""
@@ -50,13 +50,12 @@ take to come hides behind products. Fits layers of 256 and 512 channels at 14 x 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Tiles of a convolution: `count` of them, `rows` x `columns` in each of `batch` images; blocks of channels in each
-    of some groups."""
+    """Tiles of a convolution: in each of `batch` images so many along each axis as `tiles` says; blocks of channels in
+    each of some groups. Where an axis is dilated, neighbouring tiles have the elements between one another's."""
 
-    transforms: Transforms
+    transforms: tuple[Transforms, ...]
     batch: int
-    rows: int
-    columns: int
+    tiles: tuple[int, ...]
     inputs: int
     outputs: int
     block: int
@@ -65,19 +64,22 @@ class Geometry:
     @staticmethod
     def of(op: ConvOp | WinogradConvOp, m: int) -> Geometry:
         """The tiles of a 3 x 3 convolution in NCHW{b}c."""
-        batch, _, height, width = shape_of(op.result)
+        batch, _, *sizes = shape_of(op.result)
         block, groups = channel_block(layout_of(op.result)), op.group.value.data
         inputs, outputs = (physical_shape(value)[1] // groups for value in (op.x, op.result))
-        return Geometry(transforms(m), batch, ceil(height / m), ceil(width / m), inputs, outputs, block, groups)
+        axes = along_axes(shape_of(op.w)[2:], m)
+        phases = [min(d, size) for d, size in zip(dilations_of(op), sizes)]
+        tiles = [n * ceil(ceil(size / d) / a.m) for n, d, size, a in zip(phases, dilations_of(op), sizes, axes)]
+        return Geometry(axes, batch, tuple(tiles), inputs, outputs, block, groups)
 
     @property
     def count(self) -> int:
-        return self.batch * self.rows * self.columns
+        return self.batch * prod(self.tiles)
 
     @property
     def places(self) -> int:
         """Elements of a tile of inputs."""
-        return self.transforms.t**2
+        return prod(axis.t for axis in self.transforms)
 
     @property
     def weight_bytes(self) -> int:
@@ -119,8 +121,8 @@ class Geometry:
 
 
 class Winograd:
-    """Weights are HWOI{b}i{b}o. Config: the tiles of a `chunk` (all of them: one step after another), and the
-    `Tiling` of the products."""
+    """Weights are HWOI{b}i{b}o, in other ranks without H or with D. Config: the tiles of a `chunk` (all of them: one
+    step after another), and the `Tiling` of the products."""
 
     name = "winograd"
 
@@ -132,7 +134,7 @@ class Winograd:
         return (
             block == target.lanes()
             and layout_of(op.x) == layout_of(op.result) == layout_of(kernel.yielded[0])
-            and layout_of(op.w) == winograd_weight(block)
+            and layout_of(op.w) == winograd_weight(len(shape_of(op.w)), block)
             and whole_groups(op, block)
         )
 
@@ -207,9 +209,9 @@ class _Body:
         work = 12 * geometry.places * tiles
         with loop(inputs * tiles, inputs * work if parallel else 0) as task:
             channel, i = map(bound, split(task, [inputs, tiles]))
-            n, row, column = map(bound, split(first + i, [geometry.batch, geometry.rows, geometry.columns]))
+            n, *place = map(bound, split(first + i, [geometry.batch, *geometry.tiles]))
             at = (channel * tiles + i) * block
-            tile = [n, group * geometry.inputs + channel, row, column]
+            tile = [n, group * geometry.inputs + channel, *place]
             input_transform(self.emitter, self.op, geometry, tile, v, at, v_step)
         c = geometry.contraction(tiles, groups)
 
@@ -223,9 +225,9 @@ class _Body:
         emit(c, fitted(self.tiling, c), in_memory(v, c), self.w, store, self.target, parallel=parallel, w_base=weights)
         with loop(outputs * tiles, outputs * work if parallel else 0) as task:
             channel, i = map(bound, split(task, [outputs, tiles]))
-            n, row, column = map(bound, split(first + i, [geometry.batch, geometry.rows, geometry.columns]))
+            n, *place = map(bound, split(first + i, [geometry.batch, *geometry.tiles]))
             at = (channel * tiles + i) * block
-            tile = [n, group * geometry.outputs + channel, row, column]
+            tile = [n, group * geometry.outputs + channel, *place]
             output_transform(self.emitter, self.op, geometry, tile, products, at, step)
 
 
@@ -233,6 +235,7 @@ def winograd_cycles(geometry: Geometry, target: CpuTarget, *, cold: bool = True)
     """The time on one core, by the model of `tiling`; `cold`: weights come from memory."""
     c = geometry.contraction(chunks(geometry, target)[0], 1)
     products = cycles(c, target) * geometry.count / c.columns.extent / EFFICIENCY
-    transforms = _PLACE[geometry.transforms.m] * geometry.places * geometry.count * (geometry.inputs + geometry.outputs)
+    place = _PLACE if geometry.places <= target.vector_registers else _SPILT_PLACE
+    transforms = place * geometry.places * geometry.count * (geometry.inputs + geometry.outputs)
     weights = geometry.weight_bytes / (_MEMORY_BYTES if cold else _CACHE_BYTES)
     return geometry.groups * (products + weights + transforms)

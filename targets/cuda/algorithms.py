@@ -28,7 +28,7 @@ from convc.passes.rewriting import kernels_in, main_block
 from convc.targets.cuda.conv import Geometry as DirectGeometry
 from convc.targets.cuda.target import CudaTarget, parse_cuda
 from convc.targets.cuda.tiling import Problem, modelled_cycles
-from convc.targets.cuda.winograd import Geometry
+from convc.targets.cuda.winograd import Geometry, plain_window
 from convc.targets.epilogues import elementwise_epilogue
 from convc.targets.minimal_filtering import Conversion, convertible
 
@@ -59,8 +59,8 @@ class ChooseGpuAlgorithms(ModulePass):
 def _convertible(kernel: KernelOp, target: CudaTarget) -> tuple[ConvOp, WeightOp] | None:
     """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel, and where tensor
     cores may multiply."""
-    found = None if target.tf32 else convertible(kernel, chunked_activation(4, target.lanes()))
-    return found if found and found[0].group.value.data == 1 and elementwise_epilogue(kernel) else None
+    found = None if target.tf32 else convertible(kernel, lambda rank: chunked_activation(rank, target.lanes()))
+    return found if found and plain_window(found[0]) and elementwise_epilogue(kernel) else None
 
 
 def fastest(kernel: KernelOp, target: CudaTarget) -> int:

@@ -20,7 +20,7 @@ from convc.ir.attributes import element_type, layout_of, physical_shape, shape_o
 from convc.ir.dtypes import to_numpy
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import channel_chunk, chunked_winograd_weight
-from convc.ir.windows import ConvOp, WinogradConvOp
+from convc.ir.windows import ConvOp, WinogradConvOp, dilations_of
 from convc.ir.winograd import transforms
 from convc.targets.buffers import build, lane_of
 from convc.targets.cuda.cores import Tile, where
@@ -81,6 +81,11 @@ class Geometry:
         return Problem(self.tiles, self.outputs, self.places, self.chunks, "float32")
 
 
+def plain_window(op: ConvOp | WinogradConvOp) -> bool:
+    """Whether a convolution is by a window of 3 x 3 taps, side by side, over all channels."""
+    return op.group.value.data == 1 and dilations_of(op) == (1, 1) and 1 not in shape_of(op.w)[2:]
+
+
 class Winograd:
     """Weights are HWIO4i. The configuration is the `Tile` of the products."""
 
@@ -92,7 +97,7 @@ class Winograd:
             return False
         return (
             {op.x, op.w} <= set(kernel.block.args)
-            and op.group.value.data == 1
+            and plain_window(op)
             and to_numpy(element_type(op.x)) == "float32"
             and channel_chunk(layout_of(op.x)) == channel_chunk(layout_of(op.result)) == _BLOCK
             and layout_of(op.w) == chunked_winograd_weight(_BLOCK)
