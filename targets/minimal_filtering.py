@@ -1,7 +1,8 @@
-"""What Winograd's algorithm can compute, and a kernel made to: the same on every target."""
+"""What Winograd's algorithm can compute, along one axis or two, and a kernel made to: the same on every target."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import f32
@@ -12,24 +13,25 @@ from convc.ir.data import RelayoutOp, WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import Layout
-from convc.ir.windows import ConvOp, WinogradConvOp
+from convc.ir.windows import ConvOp, WinogradConvOp, dilations_of, strides_of
 from convc.ir.winograd import STRIDES, transformed_weight
 from convc.passes.rewriting import parent_of, set_type, weight_behind
 
 
-def convertible(kernel: KernelOp, activation: Layout) -> tuple[ConvOp, WeightOp] | None:
-    """A convolution between values of a layout that the algorithm can compute, with its weight; None for all else:
-    other windows than 3 x 3, strides but 1 and 2 along both axes, dilation, other types than float32, operands computed
-    in the kernel."""
+def convertible(kernel: KernelOp, activation: Callable[[int], Layout]) -> tuple[ConvOp, WeightOp] | None:
+    """A convolution between values of a layout, which depends on their rank, that the algorithm can compute, with its
+    weight; None for all else: other windows than of 3 taps along one axis or two, other strides than those of
+    `WinogradConvOp`, other types than float32, operands computed in the kernel."""
     op = kernel.anchor
     if not isinstance(op, ConvOp) or not {op.x, op.w} <= set(kernel.block.args):
         return None
+    taps = shape_of(op.w)[2:]
+    steps = zip(taps, strides_of(op), dilations_of(op))
     fits = (
-        shape_of(op.w)[2:] == (3, 3)
-        and set(op.dilations.get_values()) == {1}
-        and len(set(op.strides.get_values())) == 1
-        and stride_of(op) in STRIDES
-        and layout_of(op.x) == layout_of(op.result) == activation
+        {3} <= set(taps) <= {1, 3}
+        and taps.count(3) <= 2
+        and all(stride in ((1,) if n == 1 or dilation > 1 else STRIDES) for n, stride, dilation in steps)
+        and layout_of(op.x) == layout_of(op.result) == activation(len(shape_of(op.x)))
         and element_type(op.x) == f32
     )
     weight = weight_behind(kernel.operands[kernel.block.args.index(op.w)])
@@ -41,15 +43,17 @@ class Conversion:
     """Makes kernels of a module compute by the algorithm. A weight that several of them read is transformed once."""
 
     context: CompilerContext
-    _transformed: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    _transformed: dict[tuple[str, int, tuple[int, ...]], str] = field(default_factory=dict)
 
     def convert(self, kernel: KernelOp, op: ConvOp, weight: WeightOp, m: int, layout: Layout) -> None:
-        """Have the kernel compute its convolution in tiles of m x m outputs, from a transformed weight that lies so."""
-        weights, stride = self.context.weights, stride_of(op)
-        key = (weight.key, m, stride)
+        """Have the kernel compute its convolution in tiles of m outputs along each axis that has 3 taps, from a
+        transformed weight that lies so."""
+        weights, strides = self.context.weights, strides_of(op)
+        key = (weight.key, m, strides)
         if key not in self._transformed:
-            array = transformed_weight(weights[weight.key], m, stride)
-            self._transformed[key] = weights.add(array, f"{weight.key}.winograd{m}" + f".stride{stride}" * (stride > 1))
+            array = transformed_weight(weights[weight.key], m, strides)
+            apart = f".strides{'x'.join(map(str, strides))}" * (max(strides) > 1)
+            self._transformed[key] = weights.add(array, f"{weight.key}.winograd{m}{apart}")
         name = self._transformed[key]
         source = WeightOp(name, tensor(f32, weights[name].shape))
         packed = RelayoutOp(source.result, layout)
@@ -61,22 +65,20 @@ class Conversion:
 def set_algorithm(kernel: KernelOp, op: ConvOp | WinogradConvOp, weight: Attribute, m: int) -> None:
     """Replace the convolution in a kernel, whose weight has another type now; directly where m is 0."""
     set_type(op.w, weight)
-    stride, pads, group, result = stride_of(op), op.pads.get_values(), op.group.value.data, op.result.type
+    result, group = op.result.type, op.group.value.data
+    steps = {"strides": strides_of(op), "pads": op.pads.get_values(), "dilations": dilations_of(op)}
     changed: ConvOp | WinogradConvOp
     if m:
-        changed = WinogradConvOp(op.x, op.w, op.bias, m=m, stride=stride, pads=pads, group=group, result=result)
+        changed = WinogradConvOp(op.x, op.w, op.bias, m=m, **steps, group=group, result=result)
     else:
-        changed = ConvOp(op.x, op.w, op.bias, strides=(stride, stride), pads=pads, group=group, result=result)
+        changed = ConvOp(op.x, op.w, op.bias, **steps, group=group, result=result)
     kernel.block.insert_op_before(changed, op)
     op.result.replace_all_uses_with(changed.result)
     kernel.block.erase_op(op)
 
 
-def stride_of(op: ConvOp | WinogradConvOp) -> int:
-    """That of a convolution that has one along all axes."""
-    return op.stride.value.data if isinstance(op, WinogradConvOp) else op.strides.get_values()[0]
-
-
 def is_plain(op: ConvOp | WinogradConvOp) -> bool:
-    """Whether it is in one group and at stride 1."""
-    return op.group.value.data == stride_of(op) == 1
+    """Whether it is by windows of 3 x 3 taps side by side, at stride 1, over all channels."""
+    window = shape_of(op.w)[2:]
+    steps = {*strides_of(op), *dilations_of(op)}
+    return len(window) == 2 and 1 not in window and op.group.value.data == 1 and steps == {1}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from convc.ir.attributes import PoolKind, shape_of
 from convc.ir.neural import LRNOp
-from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp
-from convc.ir.winograd import transforms
+from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp, dilations_of, strides_of
+from convc.ir.winograd import Matrix, along_axes
 
 Index: TypeAlias = tuple[Any, ...]
 """What selects from an array along its last axes."""
@@ -35,21 +36,44 @@ def convolve(op: ConvOp, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None =
 def convolve_winograd(op: WinogradConvOp, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """`A^T [sum over c of w[o, c] * (B^T d[n, c] B)] A` for each tile d of the padded x, c in the group of o; see
     `convc.ir.winograd`."""
-    group, m, stride = op.group.value.data, op.m.value.data, op.stride.value.data
-    pads, (height, width) = op.pads.get_values(), shape_of(op.result)[2:]
-    how, step = transforms(m, stride), m * stride
-    a, b = (np.array(matrix, dtype=float).astype(x.dtype) for matrix in (how.a, how.b))
-    # Whole tiles of outputs; inputs beyond what the last of them reads are left out.
-    reach = [(-(-size // m) - 1) * step + how.t for size in (height, width)]
-    ends = [max(size - pad - there, 0) for size, pad, there in zip(reach, pads, x.shape[2:])]
-    x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:2], ends)])[:, :, : reach[0], : reach[1]]
-    tiles = np.lib.stride_tricks.sliding_window_view(x, (how.t, how.t), (2, 3))[:, :, ::step, ::step]
-    tiles, w = (b @ tiles @ b.T).reshape(len(x), group, -1, *tiles.shape[2:]), w.reshape(group, -1, *w.shape[1:])
-    w = w[..., how.rows, :][..., how.rows]
-    products = np.einsum("gocxy,ngchwxy->ngohwxy", w, tiles, optimize=True)
-    y = (a @ products @ a.T).swapaxes(4, 5)
-    y = y.reshape(len(x), -1, y.shape[3] * m, y.shape[5] * m)
-    return _with_bias(y[:, :, :height, :width], bias)
+    group, pads, dilations, result = op.group.value.data, op.pads.get_values(), dilations_of(op), shape_of(op.result)
+    axes = along_axes(w.shape[2:], strides_of(op), op.m.value.data)
+    spatial, per = len(axes), [ceil(size / d / axis.m) for size, d, axis in zip(result[2:], dilations, axes)]
+    for i, axis in enumerate(axes, 2):
+        w = w.take(axis.rows, i)
+    w = w.reshape(group, -1, *w.shape[1:])
+    # Whole tiles of outputs: what is beyond the image is cut off.
+    steps = [axis.m * axis.stride for axis in axes]
+    reach = [d * ((n - 1) * step + axis.t) for d, n, step, axis in zip(dilations, per, steps, axes)]
+    widths = [(pad, max(end - size - pad, 0)) for pad, end, size in zip(pads, reach, x.shape[2:])]
+    x = np.pad(x, [(0, 0), (0, 0), *widths])
+    y = np.zeros((*result[:2], *(d * n * axis.m for d, n, axis in zip(dilations, per, axes))), x.dtype)
+    for phase in np.ndindex(*dilations):
+        own: Index = (..., *(slice(first, None, d) for first, d in zip(phase, dilations)))
+        window, around = tuple(axis.t for axis in axes), tuple(range(2, 2 + spatial))
+        tiles = np.lib.stride_tricks.sliding_window_view(x[own], window, around)
+        every: Index = (
+            ...,
+            *(slice(0, (n - 1) * step + 1, step) for n, step in zip(per, steps)),
+            *[slice(None)] * spatial,
+        )
+        tiles = _along([axis.b for axis in axes], tiles[every])
+        tiles = tiles.reshape(len(x), group, -1, *tiles.shape[2:])
+        inner = "uvwxyz"[: 2 * spatial]
+        products = np.einsum(f"goc{inner[spatial:]},ngc{inner}->ngo{inner}", w, tiles, optimize=True)
+        outputs = _along([axis.a for axis in axes], products)
+        order = [0, 1, 2, *(axis for i in range(spatial) for axis in (3 + i, 3 + spatial + i))]
+        y[own] = outputs.transpose(order).reshape(y[own].shape)
+    inside: Index = (..., *map(slice, result[2:]))
+    return _with_bias(y[inside], bias)
+
+
+def _along(matrices: Sequence[Matrix], x: np.ndarray) -> np.ndarray:
+    """x with its last axes multiplied by a matrix each."""
+    for i, matrix in enumerate(matrices):
+        axis = i - len(matrices)
+        x = np.moveaxis(np.array(matrix, dtype=float).astype(x.dtype) @ np.moveaxis(x, axis, -2), -2, axis)
+    return x
 
 
 def convolve_transposed(

@@ -142,9 +142,9 @@ def transposed_weight(rank: int, block: int) -> Layout:
     return Layout.parse("DHW"[5 - rank :] + f"IO{block}o{block}i")
 
 
-def winograd_weight(block: int) -> Layout:
+def winograd_weight(rank: int, block: int) -> Layout:
     """HWOI8i8o: transformed weights, a matrix for each place of a tile."""
-    return Layout.parse(f"HWOI{block}i{block}o")
+    return Layout.parse("DHW"[5 - rank :] + f"OI{block}i{block}o")
 
 
 def chunked_weight(rank: int, block: int) -> Layout:

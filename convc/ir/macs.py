@@ -21,7 +21,7 @@ def macs(op: Operation) -> int:
         case ConvOp():
             return prod(shape_of(op.result)) * prod(shape_of(op.w)[1:])
         case WinogradConvOp():  # those of the convolution that it stands for
-            return prod(shape_of(op.result)) * shape_of(op.w)[1] * 9
+            return prod(shape_of(op.result)) * shape_of(op.w)[1] * prod(3 for size in shape_of(op.w)[2:] if size > 1)
         case ConvTransposeOp():
             return prod(shape_of(op.x)) * prod(shape_of(op.w)[1:])
         case MatMulOp():

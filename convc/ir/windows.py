@@ -105,8 +105,9 @@ class ConvOp(ConvolutionOp):
 
 @irdl_op_definition
 class WinogradConvOp(TensorOp):
-    """2-D convolution by 3 x 3 windows, at one stride along both axes, whose weight is transformed already: w
-    `[O, C/group, d, d]` holds G g G^T for tiles of m x m outputs (`convc.ir.winograd`)."""
+    """n-D convolution by windows of 3 taps along one axis or two and 1 along the others, whose weight is transformed
+    already: w `[O, C/group, d, d]` holds G g G^T for tiles of m x m outputs, `[O, C/group, d, 1]` holds G g of 3 x 1
+    windows, and so on (`convc.ir.winograd`). An axis of 3 taps may be at a stride of 2 or dilated, not both."""
 
     name = "convc.winograd_conv"
     x = operand_def(TensorType)
@@ -114,13 +115,14 @@ class WinogradConvOp(TensorOp):
     bias = opt_operand_def(TensorType)
     pads = prop_def(DenseArrayBase.constr(i64))
     m = prop_def(IntegerAttr.constr(i64))
-    stride = prop_def(IntegerAttr.constr(i64), default_value=IntegerAttr(1, 64))
+    strides = opt_prop_def(DenseArrayBase.constr(i64))
+    dilations = opt_prop_def(DenseArrayBase.constr(i64))
     group = prop_def(IntegerAttr.constr(i64), default_value=IntegerAttr(1, 64))
     result = result_def(TensorType)
     traits = traits_def(Pure())
     assembly_format = (
-        "$x `,` $w (`bias` $bias^)? `pads` $pads `m` $m (`stride` $stride^)? (`group` $group^)? "
-        "attr-dict `:` functional-type(operands, results)"
+        "$x `,` $w (`bias` $bias^)? `pads` $pads `m` $m (`strides` $strides^)? (`dilations` $dilations^)? "
+        "(`group` $group^)? attr-dict `:` functional-type(operands, results)"
     )
 
     def __init__(
@@ -130,35 +132,53 @@ class WinogradConvOp(TensorOp):
         bias: SSAValue | None = None,
         *,
         m: int,
-        stride: int = 1,
-        pads: Sequence[int] = (0, 0, 0, 0),
+        strides: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
         group: int = 1,
         result: TensorType | None = None,
     ) -> None:
-        numbers = {"m": m, "stride": stride, "group": group}
+        ones = [1] * (len(shape_of(x)) - 2)
+        pads, strides, dilations = pads or [0, 0] * len(ones), strides or ones, dilations or ones
         super().__init__(
             operands=[x, w, bias],
-            properties={"pads": ints(pads)} | {name: IntegerAttr(value, 64) for name, value in numbers.items()},
-            result_types=[result or result_type(x, self._shape(x, w, pads, **numbers))],
+            properties={
+                "pads": ints(pads),
+                "m": IntegerAttr(m, 64),
+                "strides": ints(strides) if max(strides) > 1 else None,
+                "dilations": ints(dilations) if max(dilations) > 1 else None,
+                "group": IntegerAttr(group, 64),
+            },
+            result_types=[result or result_type(x, self._shape(x, w, m, strides, pads, dilations, group))],
         )
 
     def inferred_shape(self) -> tuple[int, ...]:
-        numbers = {"m": self.m, "stride": self.stride, "group": self.group}
-        values = {name: number.value.data for name, number in numbers.items()}
-        shape = self._shape(self.x, self.w, self.pads.get_values(), **values)
+        m, group, pads = self.m.value.data, self.group.value.data, self.pads.get_values()
+        shape = self._shape(self.x, self.w, m, strides_of(self), pads, dilations_of(self), group)
         _check_bias(self.bias, shape[1])
         return shape
 
     @staticmethod
-    def _shape(x: SSAValue, w: SSAValue, pads: Sequence[int], m: int, stride: int, group: int) -> tuple[int, ...]:
-        if m not in MS or stride not in STRIDES:
-            expected = f"m of {' or '.join(map(str, MS))} and stride of {' or '.join(map(str, STRIDES))}"
-            raise ValueError(f"expected {expected}, got {m} and {stride}")
+    def _shape(
+        x: SSAValue,
+        w: SSAValue,
+        m: int,
+        strides: Sequence[int],
+        pads: Sequence[int],
+        dilations: Sequence[int],
+        group: int,
+    ) -> tuple[int, ...]:
+        if m not in MS:
+            raise ValueError(f"expected m of {' or '.join(map(str, MS))}, got {m}")
         outputs, inputs, *window = shape_of(w)
-        d = transforms(m, stride).d
-        if window != [d, d]:
-            raise ValueError(f"expected windows of {d} x {d} for m = {m} at stride {stride}, got {shape_of(w)}")
-        return shapes.convolution(shape_of(x), (outputs, inputs, 3, 3), (stride, stride), pads, (1, 1), group)
+        size = transforms(m).d
+        if not {size} <= set(window) <= {1, size} or window.count(size) > 2:
+            raise ValueError(f"expected windows of {size} along one axis or two and 1 along others, got {window}")
+        for taps, stride, dilation in zip(window, strides, dilations):
+            if stride not in ((1,) if taps == 1 or dilation > 1 else STRIDES):
+                raise ValueError(f"expected strides of 1, or 2 along windows without dilation, got {[*strides]}")
+        taken = [3 if taps > 1 else 1 for taps in window]
+        return shapes.convolution(shape_of(x), (outputs, inputs, *taken), strides, pads, dilations, group)
 
 
 @irdl_op_definition
@@ -298,6 +318,16 @@ class ArgPoolOp(WindowOp):
 
     def inferred_element(self) -> Attribute:
         return i64
+
+
+def strides_of(op: ConvOp | WinogradConvOp) -> tuple[int, ...]:
+    """How far apart the windows of a convolution are along each axis."""
+    return tuple(op.strides.get_values()) if op.strides else (1,) * (len(shape_of(op.x)) - 2)
+
+
+def dilations_of(op: ConvOp | WinogradConvOp) -> tuple[int, ...]:
+    """How far apart the taps of a convolution are along each axis."""
+    return tuple(op.dilations.get_values()) if op.dilations else (1,) * (len(shape_of(op.x)) - 2)
 
 
 def _check_bias(bias: SSAValue | None, channels: int) -> None:

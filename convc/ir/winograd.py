@@ -3,7 +3,8 @@
     Y = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A
 
 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.) The matrices are those of Cook and
-Toom's algorithm: evaluation of polynomials at `m + r - 2` points and at infinity.
+Toom's algorithm: evaluation of polynomials at `m + r - 2` points and at infinity. A window of r x 1 is transformed
+along one axis, to A^T [ (G g) * (B^T d) ]. Where taps are dilated, the elements of a tile are as far apart.
 
 With a stride, each remainder of inputs modulo the stride is a phase: a line of its own, which every stride-th tap goes
 over at stride 1. The outputs are the sums of what the phases give, each by F(m, its taps). A phase of a single tap has
@@ -79,6 +80,11 @@ def transforms(m: int, stride: int = 1) -> Transforms:
     return strided(m, 3, stride, {taps: points for (outputs, taps), points in POINTS.items() if outputs == m})
 
 
+def along_axes(sizes: Sequence[int], strides: Sequence[int], m: int) -> tuple[Transforms, ...]:
+    """Those of each axis of a window, transformed or not: m outputs of 3 taps, or as they are where it has one."""
+    return tuple(transforms(m, stride) if size > 1 else ONE for size, stride in zip(sizes, strides, strict=True))
+
+
 def strided(m: int, r: int, stride: int, points: dict[int, Sequence[Fraction]]) -> Transforms:
     """The matrices of m outputs of r taps at a stride; a phase of several taps has the points of so many."""
     t = stride * (m - 1) + r
@@ -111,22 +117,25 @@ def cook_toom(m: int, r: int, points: Sequence[Fraction]) -> Transforms:
     return Transforms(m, r, 1, a, g, b, tuple(range(t)), (range(t),))
 
 
-def transformed_weight(weight: np.ndarray, m: int, stride: int = 1) -> np.ndarray:
-    """G g G^T of each window: `[O, I, 3, 3]` to `[O, I, d, d]`, computed in float64 and rounded once; to the last bit
-    the same on every machine, as no library's order of sums has a part in it."""
-    g = [[float(x) for x in row] for row in transforms(m, stride).g]
-
-    def along(axis: int, windows: np.ndarray) -> np.ndarray:
-        lines = np.moveaxis(windows, axis, 0)
-        return np.stack([sum(line * x for line, x in zip(lines, row)) for row in g], axis)
-
-    return along(3, along(2, weight.astype(np.float64))).astype(weight.dtype)
+def transformed_weight(weight: np.ndarray, m: int, strides: Sequence[int] = (1, 1)) -> np.ndarray:
+    """G g G^T of each window: `[O, I, 3, 3]` to `[O, I, d, d]`, `[O, I, 3, 1]` to `[O, I, d, 1]`; computed in float64
+    and rounded once; to the last bit the same on every machine, as no library's order of sums has a part in it."""
+    result = weight.astype(np.float64)
+    for axis, how in enumerate(along_axes(weight.shape[2:], strides, m), 2):
+        lines = np.moveaxis(result, axis, 0)
+        rows = [[float(x) for x in row] for row in how.g]
+        result = np.stack([sum(line * x for line, x in zip(lines, row)) for row in rows], axis)
+    return result.astype(weight.dtype)
 
 
 def _as_they_are(m: int) -> Transforms:
     """F(m, 1): as many products as outputs, by one weight."""
     one = tuple(tuple(Fraction(i == j) for j in range(m)) for i in range(m))
     return Transforms(m, 1, 1, one, ((Fraction(1),),), one, (0,) * m, (range(m),))
+
+
+ONE = _as_they_are(1)
+"""What an axis of one tap has: nothing to transform."""
 
 
 def _spread(row: Sequence[Fraction], phase: int, stride: int, size: int) -> list[Fraction]:

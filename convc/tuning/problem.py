@@ -14,7 +14,7 @@ from convc.ir.dtypes import is_float, to_numpy
 from convc.ir.interpreter import interpret
 from convc.ir.kernel import KernelOp
 from convc.ir.macs import macs
-from convc.ir.windows import WinogradConvOp
+from convc.ir.windows import WinogradConvOp, strides_of
 from convc.ir.winograd import transformed_weight
 from convc.targets.lower import Place
 from convc.targets.memory import aligned
@@ -104,4 +104,4 @@ def _in_form(form: KernelOp, number: int, array: np.ndarray) -> np.ndarray:
     op = form.anchor
     if not isinstance(op, WinogradConvOp) or op.w != form.block.args[number]:
         return array
-    return transformed_weight(array, op.m.value.data, op.stride.value.data)
+    return transformed_weight(array, op.m.value.data, strides_of(op))

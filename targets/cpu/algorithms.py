@@ -2,12 +2,13 @@
 
     kernel(x, w) { conv 3x3 }  =>  kernel(x, G w G^T) { winograd_conv }
 
-Legal for 3 x 3 windows at strides 1 and 2 without dilation, in blocked layouts and float32, where groups are whole
-blocks of channels; the error stays near that of direct convolution (`convc.ir.winograd`). Pays where the model of both
-says so, with a margin: few tiles waste work at the edges, and transformed weights, up to four times as large, must be
-read too. Where direct and Winograd's forms have both been measured (`convc.tuning`), the fastest is taken. All forms
-read and write the same layout, so that each kernel's choice is its own: `assign-layouts` counts with the time of the
-`fastest`, and this pass, between it and `prepack-weights`, makes that one.
+Legal for windows of 3 taps along one axis or two and 1 along the others, dilated or at a stride of 2 as well, in
+blocked layouts and float32, where groups are whole blocks of channels; the error stays near that of direct convolution
+(`convc.ir.winograd`). Pays where the model of both says so, with a margin: few tiles waste work at the edges, and
+transformed weights, up to four times as large, must be read too. Where direct and Winograd's forms have both been
+measured (`convc.tuning`), the fastest is taken. All forms read and write the same layout, so that each kernel's choice
+is its own: `assign-layouts` counts with the time of the `fastest`, and this pass, between it and `prepack-weights`,
+makes that one.
 """
 
 from __future__ import annotations
@@ -28,17 +29,18 @@ from convc.ir.layout import blocked_activation, blocked_weight, channel_block, w
 from convc.ir.text import kernel_text
 from convc.ir.views import nbytes
 from convc.ir.windows import ConvOp, WinogradConvOp
-from convc.ir.winograd import MS, transforms
+from convc.ir.winograd import MS
 from convc.passes.rewriting import detached, kernels_in, main_block, set_type
 from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
+from convc.targets.cpu.contraction import Contraction
 from convc.targets.cpu.direct_conv import contraction
 from convc.targets.cpu.tiling import EFFICIENCY, STREAM_BYTES, cycles
 from convc.targets.cpu.winograd import whole_groups, winograd_cycles
 from convc.targets.cpu.winograd_tiles import Geometry
 from convc.targets.cpus import parse_cpu
 from convc.targets.measurements import Measurements, open_measurements, usable
-from convc.targets.minimal_filtering import Conversion, convertible, set_algorithm, stride_of
+from convc.targets.minimal_filtering import Conversion, convertible, set_algorithm
 from convc.targets.target import AnyTarget, CpuTarget
 
 _MARGIN = 0.9
@@ -79,7 +81,7 @@ class ChooseAlgorithms(ModulePass):
             if (text := kernel_text(kernel)) not in decided:
                 decided[text] = fastest(kernel, target, known, cold)
             if m := decided[text]:
-                conversion.convert(kernel, *found, m, winograd_weight(target.lanes()))
+                conversion.convert(kernel, *found, m, winograd_weight(len(shape_of(found[0].x)), target.lanes()))
 
 
 def forms(kernel: KernelOp, target: AnyTarget) -> list[KernelOp]:
@@ -91,16 +93,13 @@ def forms(kernel: KernelOp, target: AnyTarget) -> list[KernelOp]:
 
 
 def in_form(kernel: KernelOp, m: int) -> KernelOp:
-    """A copy of a 3 x 3 convolution's kernel that computes by tiles of m x m outputs, or directly where m is 0."""
+    """A copy of a convolution's kernel that computes by tiles of m x m outputs, or directly where m is 0."""
     copy = detached(kernel)
     op = copy.anchor
     assert isinstance(op, ConvOp | WinogradConvOp)
-    block, shape = channel_block(layout_of(op.x)), shape_of(op.w)[:2]
-    if m:
-        d = transforms(m, stride_of(op)).d
-        weight = tensor(f32, (*shape, d, d), winograd_weight(block))
-    else:
-        weight = tensor(f32, (*shape, 3, 3), blocked_weight(4, block, block))
+    block, rank, channels = channel_block(layout_of(op.x)), len(shape_of(op.x)), shape_of(op.w)[:2]
+    shape = [*channels, *((m + 2 if m else 3) if size > 1 else 1 for size in shape_of(op.w)[2:])]
+    weight = tensor(f32, shape, winograd_weight(rank, block) if m else blocked_weight(rank, block, block))
     set_type(copy.operands[copy.block.args.index(op.w)], weight)
     set_algorithm(copy, op, weight, m)
     return copy
@@ -108,7 +107,7 @@ def in_form(kernel: KernelOp, m: int) -> KernelOp:
 
 def _convertible(kernel: KernelOp, target: CpuTarget) -> tuple[ConvOp, WeightOp] | None:
     """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel."""
-    found = convertible(kernel, blocked_activation(4, target.lanes()))
+    found = convertible(kernel, lambda rank: blocked_activation(rank, target.lanes()))
     if not found or layout_of(kernel.yielded[0]) != layout_of(found[0].result):
         return None
     return found if whole_groups(found[0], target.lanes()) else None
@@ -149,6 +148,17 @@ def measured_times(kernels: Sequence[KernelOp], target: CpuTarget, known: Measur
 
 def direct_cycles(op: ConvOp, target: CpuTarget) -> float:
     """The time of a direct convolution on one core, its weights from beyond the second cache."""
-    products = cycles(contraction(op, padded_shape(op.x, op.pads.get_values())), target) / EFFICIENCY
-    products *= _STRIDED if max(op.strides.get_values()) > 1 else 1
+    c = contraction(op, padded_shape(op.x, op.pads.get_values()))
+    strided = _STRIDED if max(op.strides.get_values()) > 1 else 1
+    products = cycles(c, target) * _inside(c) * strided / EFFICIENCY
     return max(products, 4 * prod(physical_shape(op.w)) / STREAM_BYTES)
+
+
+def _inside(c: Contraction) -> float:
+    """The part of the steps whose taps read inputs: those of rows that read padding are left out. Along columns few
+    are, as tiles are wide, and what is saved goes into shorter loops."""
+    if not (window := c.row_window):
+        return 1.0
+    taps, points = c.reduction[window.axis].extent, c.rows.extent
+    read = (i * window.stride - window.pad + t * window.dilation for i in range(points) for t in range(taps))
+    return sum(0 <= place < window.size for place in read) / (points * taps)

@@ -1,8 +1,8 @@
-"""Winograd convolution of 3 x 3 windows in NCHW{b}c: transform inputs, multiply, transform outputs.
+"""Winograd convolution in NCHW{b}c: transform inputs, multiply, transform outputs.
 
-For each of the t*t places of a tile, products over channels are a matrix product of tiles by output channels, one for
-each group: the contraction of `contraction.py` once more. (At stride 2 some places share a matrix of weights; where
-everything lies says `winograd_tiles.py`.) Two orders of the three steps:
+For each of the t*t places of a tile (of t, by a window along one axis) products over channels are a matrix product of
+tiles by output channels, one for each group: the contraction of `contraction.py` once more. At stride 2 some places
+share a matrix of weights; where everything lies says `winograd_tiles.py`. Two orders of the three steps:
 
 - tiles in chunks, a task for each of each group: the chunk's transformed inputs and products stay in the cache, weights
   pass by for every chunk. For many tiles or groups, and few channels.
@@ -41,17 +41,18 @@ _FEW = 14  # tiles that fill the registers of the widest machines
 _TILES = 2  # of them: with one, weights come twice as often; with four, layers of 64 channels are 5 to 10 % slower
 # Bytes a cycle: from the second and the third cache while products are made; to the third cache and back, twice.
 _L2_BYTES, _L3_BYTES, _SPILT_BYTES = 32, 18, 4
-_PLACE = {2: 3.2, 4: 6.5}
-"""Cycles to transform one vector at one place of a tile, by m: its share of loads, arithmetic and stores. A tile of
-F(2x2) stays in registers, one of F(4x4) does not. At stride 2 they are the same within a tenth."""
+_PLACE, _SPILT_PLACE = 3.2, 6.5
+"""Cycles to transform one vector at one place of a tile: its share of loads, arithmetic and stores; in a tile of which
+a part does not stay in registers, as one of F(4x4)."""
 _MEMORY_BYTES, _CACHE_BYTES = 7.3, 30
 """Bytes of weights that a cycle is added for, where they come from memory and from a cache: some of the time that they
 take to come hides behind products. Fits layers of 256 and 512 channels at 14 x 14 and 28 x 28 within 8 %."""
 
 
 class Winograd:
-    """Weights are HWOI{b}i{b}o. Config: the tiles of a `chunk` (all of them: one step after another), and the
-    `Tiling` of the products; at stride 2 of those of the first part, while the model cuts the others."""
+    """Weights are HWOI{b}i{b}o, in other ranks without H or with D. Config: the tiles of a `chunk` (all of them: one
+    step after another), and the `Tiling` of the products; at stride 2 of those of the first part, while the model cuts
+    the others."""
 
     name = "winograd"
 
@@ -63,7 +64,7 @@ class Winograd:
         return (
             block == target.lanes()
             and layout_of(op.x) == layout_of(op.result) == layout_of(kernel.yielded[0])
-            and layout_of(op.w) == winograd_weight(block)
+            and layout_of(op.w) == winograd_weight(len(shape_of(op.w)), block)
             and whole_groups(op, block)
         )
 
@@ -143,8 +144,8 @@ class _Body:
         def tile(task: Any, channels: int) -> tuple[Any, Any, list[Any]]:
             """The block of channels and the number of a task's tile among these; which one of all it is."""
             channel, i = map(bound, split(task, [groups * channels, tiles]))
-            n, row, column = map(bound, split(first + i, [geometry.batch, geometry.rows, geometry.columns]))
-            return channel, i, [n, group * channels + channel, row, column]
+            n, *numbers = map(bound, split(first + i, [geometry.batch, *geometry.tiles]))
+            return channel, i, [n, group * channels + channel, *numbers]
 
         with loop(x.channels * tiles, x.channels * work) as task:
             *here, at = tile(task, geometry.inputs)
@@ -176,6 +177,8 @@ def winograd_cycles(geometry: Geometry, target: CpuTarget, *, cold: bool = True)
     """The time on one core, by the model of `tiling`; `cold`: weights come from memory."""
     chunk = chunks(geometry, target)[0]
     products = sum(cycles(c, target) for c in geometry.contractions(chunk, 1)) * geometry.count / chunk / EFFICIENCY
-    transforms = _PLACE[geometry.transforms.m] * geometry.places * geometry.count * (geometry.inputs + geometry.outputs)
+    largest = max(len(rows) * len(columns) for rows, columns in (part.places for part in geometry.parts))
+    place = _PLACE if largest <= target.vector_registers else _SPILT_PLACE
+    transforms = place * geometry.places * geometry.count * (geometry.inputs + geometry.outputs)
     weights = geometry.weight_bytes / (_MEMORY_BYTES if cold else _CACHE_BYTES)
     return geometry.groups * (products + weights + transforms)

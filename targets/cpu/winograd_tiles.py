@@ -11,11 +11,10 @@ from typing import Any
 
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.layout import channel_block
-from convc.ir.windows import ConvOp, WinogradConvOp
-from convc.ir.winograd import Transforms, transforms
+from convc.ir.windows import ConvOp, WinogradConvOp, dilations_of, strides_of
+from convc.ir.winograd import ONE, Transforms, along_axes
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.contraction import Contraction
-from convc.targets.minimal_filtering import stride_of
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,10 @@ class Part:
     rows: tuple[Sequence[int], Sequence[int]]
 
     @staticmethod
-    def of(t: Transforms, phases: tuple[int, int]) -> Part:
-        y, x = (t.phases[phase] for phase in phases)
-        return Part(phases, (y, x), (t.rows[y.start : y.stop], t.rows[x.start : x.stop]))
+    def of(plane: tuple[Transforms, Transforms], phases: tuple[int, int]) -> Part:
+        y, x = (axis.phases[phase] for axis, phase in zip(plane, phases))
+        down, across = (axis.rows[own.start : own.stop] for axis, own in zip(plane, (y, x)))
+        return Part(phases, (y, x), (down, across))
 
     @property
     def matrices(self) -> tuple[int, int]:
@@ -54,13 +54,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Tiles of a convolution: `count` of them, `rows` x `columns` in each of `batch` images; blocks of channels in each
-    of some groups."""
+    """Tiles of a convolution: in each of `batch` images so many along each axis as `tiles` says; blocks of channels in
+    each of some groups. Where an axis is dilated, neighbouring tiles have the elements between one another's."""
 
-    transforms: Transforms
+    transforms: tuple[Transforms, ...]
     batch: int
-    rows: int
-    columns: int
+    tiles: tuple[int, ...]
     inputs: int
     outputs: int
     block: int
@@ -68,21 +67,34 @@ class Geometry:
 
     @staticmethod
     def of(op: ConvOp | WinogradConvOp, m: int) -> Geometry:
-        """The tiles of a 3 x 3 convolution in NCHW{b}c."""
-        batch, _, height, width = shape_of(op.result)
+        """The tiles of a convolution in NCHW{b}c."""
+        batch, _, *sizes = shape_of(op.result)
         block, groups = channel_block(layout_of(op.result)), op.group.value.data
         inputs, outputs = (physical_shape(value)[1] // groups for value in (op.x, op.result))
-        how = transforms(m, stride_of(op))
-        return Geometry(how, batch, ceil(height / m), ceil(width / m), inputs, outputs, block, groups)
+        axes = along_axes(shape_of(op.w)[2:], strides_of(op), m)
+        between = [min(d, size) for d, size in zip(dilations_of(op), sizes)]
+        tiles = [n * ceil(ceil(size / d) / a.m) for n, d, size, a in zip(between, dilations_of(op), sizes, axes)]
+        return Geometry(axes, batch, tuple(tiles), inputs, outputs, block, groups)
 
     @property
     def count(self) -> int:
-        return self.batch * self.rows * self.columns
+        return self.batch * prod(self.tiles)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The one or two that are transformed, by their numbers."""
+        return tuple(number for number, axis in enumerate(self.transforms) if axis.t > 1)
+
+    @property
+    def plane(self) -> tuple[Transforms, Transforms]:
+        """What is done along those; where there is one, nothing along rows."""
+        rows, columns = [ONE, *(self.transforms[axis] for axis in self.axes)][-2:]
+        return rows, columns
 
     @property
     def places(self) -> int:
         """Elements of a tile of inputs."""
-        return self.transforms.t**2
+        return prod(axis.t for axis in self.transforms)
 
     @property
     def matrix(self) -> int:
@@ -92,7 +104,7 @@ class Geometry:
     @property
     def weight_bytes(self) -> int:
         """Those of a group."""
-        return 4 * self.transforms.d**2 * self.matrix
+        return 4 * prod(axis.d for axis in self.transforms) * self.matrix
 
     @property
     def tile_bytes(self) -> int:
@@ -101,8 +113,8 @@ class Geometry:
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        numbers = range(len(self.transforms.phases))
-        return tuple(Part.of(self.transforms, (y, x)) for y, x in product(numbers, numbers))
+        rows, columns = (range(len(axis.phases)) for axis in self.plane)
+        return tuple(Part.of(self.plane, (y, x)) for y, x in product(rows, columns))
 
     def part_of(self, i: int, j: int) -> Part:
         """The one that place (i, j) belongs to."""
@@ -114,7 +126,7 @@ class Geometry:
         return [self._contraction(part, x, tiles * part.copies, groups) for part in self.parts]
 
     def _contraction(self, part: Part, x: Places, points: int, groups: int) -> Contraction:
-        row, weights, d = points * self.block, self.groups * self.matrix, self.transforms.d
+        row, weights, d = points * self.block, self.groups * self.matrix, self.plane[1].d
         rows, columns = part.matrices
         around = (Axis(rows, columns * x.step(part), d * weights), Axis(columns, x.step(part), weights))
         return Contraction(
@@ -152,7 +164,7 @@ class Places:
         return (self.channels * part.copies * self.tiles | 1) * self.geometry.block
 
     def begin(self, part: Part) -> int:
-        return self._ends[part.phases[0] * len(self.geometry.transforms.phases) + part.phases[1]]
+        return self._ends[self.geometry.parts.index(part)]
 
     @property
     def size(self) -> int:

@@ -59,7 +59,7 @@ class ChooseGpuAlgorithms(ModulePass):
 def _convertible(kernel: KernelOp, target: CudaTarget) -> tuple[ConvOp, WeightOp] | None:
     """A convolution that Winograd's algorithm can compute, with its weight; None for any other kernel, and where tensor
     cores may multiply."""
-    found = None if target.tf32 else convertible(kernel, chunked_activation(4, target.lanes()))
+    found = None if target.tf32 else convertible(kernel, lambda rank: chunked_activation(rank, target.lanes()))
     return found if found and is_plain(found[0]) and elementwise_epilogue(kernel) else None
 
 

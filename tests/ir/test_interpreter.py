@@ -26,21 +26,54 @@ def test_prefix_products(exclusive, reverse):
     assert found == ([[2, 6, 30, 210], [210, 105, 35, 7]], [[1, 2, 6, 30], [105, 35, 7, 1]])[exclusive][reverse]
 
 
+# input, window, pads, dilations, groups, strides
+WINDOWS = {
+    "outputs that no m divides": ((2, 4, 6, 9), (3, 3), (1, 2, 0, 1), (1, 1), 1),
+    "groups": ((2, 4, 6, 9), (3, 3), (1, 1, 1, 1), (1, 1), 2),
+    "dilation": ((1, 4, 11, 9), (3, 3), (2, 3, 2, 3), (2, 3), 1),
+    "a dilation beyond the image": ((1, 4, 3, 9), (3, 3), (5, 1, 5, 1), (5, 1), 2),
+    "a column": ((2, 4, 7, 5), (3, 1), (1, 0, 1, 0), (1, 1), 1),
+    "a row, dilated": ((1, 4, 5, 13), (1, 3), (0, 4, 0, 2), (1, 4), 1),
+    "a line": ((2, 4, 21), (3,), (2, 2), (2,), 2),
+    "a plane of a volume": ((1, 4, 3, 5, 6), (1, 3, 3), (0, 1, 1, 0, 1, 1), (1, 1, 1), 1),
+    "time": ((1, 4, 5, 3, 4), (3, 1, 1), (1, 0, 0, 1, 0, 0), (1, 1, 1), 1),
+    "a stride": ((2, 4, 11, 14), (3, 3), (1, 2, 0, 1), (1, 1), 2, (2, 2)),
+    "a stride along one axis": ((1, 4, 9, 10), (3, 3), (1, 1, 1, 1), (1, 1), 1, (1, 2)),
+    "a stride and a dilation": ((1, 4, 17, 9), (3, 3), (0, 3, 1, 3), (1, 3), 1, (2, 1)),
+    "a stride that leaves the last out": ((1, 4, 8), (3,), (0, 0), (1,), 1, (2,)),
+}
+
+
 @pytest.mark.parametrize("m", [2, 4])
-def test_a_winograd_convolution_is_a_convolution(m):
-    """Of 5 x 10 outputs, which neither m divides, with its weight transformed."""
-    signature = "(tensor<2x3x6x9xf64>, tensor<4x3x{0}x{0}xf64>, tensor<4xf64>) -> tensor<2x4x5x10xf64>"
-    head = "func.func @main(%x: tensor<2x3x6x9xf64>) -> tensor<2x4x5x10xf64> { %b = convc.weight @b : tensor<4xf64>"
-    direct = f"""{head} %w = convc.weight @w : tensor<4x3x3x3xf64>
-      %y = convc.conv %x, %w bias %b strides [1, 1] pads [1, 2, 0, 1] dilations [1, 1] group 1 : {signature.format(3)}
-      func.return %y : tensor<2x4x5x10xf64> }}"""
-    winograd = f"""{head} %w = convc.weight @w : tensor<4x3x{m + 2}x{m + 2}xf64>
-      %y = convc.winograd_conv %x, %w bias %b pads [1, 2, 0, 1] m {m} : {signature.format(m + 2)}
-      func.return %y : tensor<2x4x5x10xf64> }}"""
-    weight, bias = RNG.standard_normal((4, 3, 3, 3)), RNG.standard_normal(4)
-    x = {"input0": RNG.standard_normal((2, 3, 6, 9))}
+@pytest.mark.parametrize("case", WINDOWS)
+def test_a_winograd_convolution_is_a_convolution(case, m):
+    shape, taps, pads, dilations, group, *rest = WINDOWS[case]
+    ones = [1] * len(taps)
+    strides = [*rest[0]] if rest else ones
+    ends = zip(shape[2:], taps, pads, pads[len(taps) :], dilations, strides)
+    out = (shape[0], 4, *((size + a + b - (k - 1) * d - 1) // s + 1 for size, k, a, b, d, s in ends))
+
+    def typed(sizes):
+        return f"tensor<{'x'.join(map(str, sizes))}xf64>"
+
+    def text(op, w):
+        return f"""func.func @main(%x: {typed(shape)}) -> {typed(out)} {{
+          %b = convc.weight @b : tensor<4xf64>
+          %w = convc.weight @w : {typed(w)}
+          %y = {op} : ({typed(shape)}, {typed(w)}, tensor<4xf64>) -> {typed(out)}
+          func.return %y : {typed(out)} }}"""
+
+    channels = (4, 4 // group)
+    direct = f"convc.conv %x, %w bias %b strides {strides} pads {[*pads]} dilations {[*dilations]} group {group}"
+    apart = f" strides {strides}" * (strides != ones) + f" dilations {[*dilations]}" * (set(dilations) != {1})
+    apart += f" group {group}" * (group > 1)
+    windows = [m + 2 if k > 1 else 1 for k in taps]
+    direct = text(direct, (*channels, *taps))
+    winograd = text(f"convc.winograd_conv %x, %w bias %b pads {[*pads]} m {m}{apart}", (*channels, *windows))
+    weight, bias = RNG.standard_normal((*channels, *taps)), RNG.standard_normal(4)
+    x = {"input0": RNG.standard_normal(shape)}
     expected = interpret(parse(direct), {"w": weight, "b": bias}, x)["output0"]
-    found = interpret(parse(winograd), {"w": transformed_weight(weight, m), "b": bias}, x)["output0"]
+    found = interpret(parse(winograd), {"w": transformed_weight(weight, m, strides), "b": bias}, x)["output0"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 

@@ -39,7 +39,7 @@ def test_at_stride_2_it_multiplies_less_than_a_window_does(m: int, products: int
 def test_weights_are_transformed_in_float64(stride: int) -> None:
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((5, 4, 3, 3)).astype(np.float32)
-    found = transformed_weight(weight, 4, stride)
+    found = transformed_weight(weight, 4, (stride, stride))
     assert found.shape == (5, 4, 6, 6)
     assert found.dtype == np.float32
     g = np.array(transforms(4, stride).g, dtype=object)

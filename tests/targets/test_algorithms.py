@@ -24,6 +24,16 @@ builtin.module {{
   }}
 }}
 """
+WINDOW = """
+builtin.module {{
+  func.func @main(%x: tensor<{x}xf32>) -> tensor<{y}xf32> {{
+    %w = convc.weight @w : tensor<{w}xf32>
+    %y = convc.conv %x, %w strides {strides} pads {pads} dilations {dilations} group 1
+      : (tensor<{x}xf32>, tensor<{w}xf32>) -> tensor<{y}xf32>
+    func.return %y : tensor<{y}xf32>
+  }}
+}}
+"""
 AVX512 = "cpu:skylake-avx512"
 
 
@@ -34,6 +44,16 @@ def module(c, h, o, k=3, s=1, p=1, d=1, g=1):
     context.weights.add((rng.standard_normal((o, c // g, k, k)) / (k * c**0.5)).astype(np.float32), "w")
     context.weights.add(rng.standard_normal(o).astype(np.float32), "b")
     return parse(CONV.format(c=c, h=h, o=o, k=k, s=s, p=p, d=d, g=g, y=y, i=c // g), context), context
+
+
+def of_window(channels, sizes, window, dilations):
+    """A convolution between as many channels that keeps the sizes of an image."""
+    pads = 2 * [(k - 1) * d // 2 for k, d in zip(window, dilations)]
+    context, rng = CompilerContext(), np.random.default_rng(0)
+    context.weights.add((rng.standard_normal((channels, channels, *window)) / channels**0.5).astype(np.float32), "w")
+    x, w = ("x".join(map(str, shape)) for shape in ((1, channels, *sizes), (channels, channels, *window)))
+    steps = {"strides": [1] * len(window), "pads": pads, "dilations": list(dilations)}
+    return parse(WINDOW.format(x=x, w=w, y=x, **steps), context), context
 
 
 def anchors(module, context):
@@ -51,6 +71,28 @@ def test_many_tiles_of_many_channels_are_worth_it(shape):
 @pytest.mark.parametrize("groups", [2, 4])
 def test_groups_of_whole_blocks_are_worth_it(groups):
     assert anchors(*module(64, 56, 64, g=groups)) == ["convc.winograd_conv"]
+
+
+WINDOWS = {
+    "a column": (64, (56, 56), (3, 1), (1, 1)),
+    "a row, dilated": (128, (32, 64), (1, 3), (1, 8)),
+    "dilation": (64, (56, 56), (3, 3), (2, 2)),
+    "a line": (64, (1024,), (3,), (1,)),
+    "planes of a volume": (64, (8, 28, 28), (1, 3, 3), (1, 1, 1)),
+    "a volume along time": (64, (8, 28, 28), (3, 1, 1), (1, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("what", WINDOWS)
+def test_other_windows_of_three_taps_are_worth_it(what):
+    before, context = of_window(*WINDOWS[what])
+    after, other = of_window(*WINDOWS[what])
+    assert anchors(after, other) == ["convc.winograd_conv"]
+    channels, sizes, *_ = WINDOWS[what]
+    x = {"input0": np.random.default_rng(1).standard_normal((1, channels, *sizes)).astype(np.float32)}
+    expected = interpret(before, context.weights, x, np.float64)["output0"]
+    found = interpret(after, other.weights, x, np.float64)["output0"]
+    assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
 def chosen_m(c, h, o, s=1):
@@ -74,8 +116,8 @@ STAYS = {
     "1x1": (64, 56, 64, 1, 1, 0),
     "5x5": (64, 56, 64, 5, 1, 2),
     "stride 3": (64, 56, 64, 3, 3),
-    "stride 2 of few channels": (16, 56, 16, 3, 2),
-    "dilation": (64, 56, 64, 3, 1, 2, 2),
+    "stride 2 of few tiles": (512, 14, 512, 3, 2),
+    "stride 2, dilated": (64, 56, 64, 3, 2, 2, 2),
     "groups of half a block": (64, 56, 64, 3, 1, 1, 1, 8),
     "groups of a block and a half": (96, 56, 96, 3, 1, 1, 1, 4),
     "depthwise": (64, 56, 64, 3, 1, 1, 1, 64),
