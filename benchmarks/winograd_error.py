@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How far Winograd's algorithm in float32 is from float64, for 3 x 3 windows, by m, stride and points.
+"""How far Winograd's algorithm in float32 is from float64, by m, window, stride and points.
 
     python benchmarks/winograd_error.py [--channels 256] [--tiles 200]
 
@@ -12,30 +12,39 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from fractions import Fraction
+from math import ceil
 
 import numpy as np
 
-from convc.ir.winograd import POINTS, Matrix, Transforms, strided
+from convc.ir.winograd import POINTS, STRIDES, TILES, Matrix, Transforms, strided
 
 OUTPUTS = 32
 
 
 def pairs(*points: str) -> tuple[Fraction, ...]:
-    """0 and +p, -p for each of some fractions."""
-    return (Fraction(0), *(sign * Fraction(p) for p in points for sign in (1, -1)))
+    """+p, -p for each of some fractions."""
+    return tuple(sign * Fraction(p) for p in points for sign in (1, -1))
 
 
-TRIED = [
-    *((m, taps, points) for (m, taps), points in POINTS.items()),
-    (4, 3, pairs("1", "2")),
-    *((6, 3, pairs(*points)) for points in (("1", "2", "1/2"), ("3/5", "1", "5/3"), ("2/3", "1", "3/2"))),
-    *((6, 3, pairs(*points)) for points in (("1/2", "1", "3/2"), ("2/5", "1", "5/2"), ("1/2", "5/6", "8/5"))),
-    *((6, 3, pairs(*points)) for points in (("1/2", "7/8", "7/4"), ("3/7", "6/7", "13/8"), ("2/5", "4/5", "7/5"))),
-    (2, 2, pairs("1")[1:]),
-    *((4, 2, pairs(*points)[1:]) for points in (("1", "2"), ("2/3", "3/2"), ("1/2", "1"), ("2/5", "5/4"))),
-    (4, 2, (*pairs("1"), Fraction(2))),
+def with_0(*points: str) -> tuple[Fraction, ...]:
+    """0 as well."""
+    return (Fraction(0), *pairs(*points))
+
+
+ROWS = [(m, taps, axes, stride) for (taps, axes), tiles in TILES.items() for m in tiles for stride in STRIDES]
+"""What convc has: outputs along an axis, taps, how many axes, stride."""
+
+OTHERS = [
+    (4, 3, 2, 1, with_0("1", "2")),
+    *((6, 3, 2, 1, with_0(*points)) for points in (("1", "2", "1/2"), ("3/5", "1", "5/3"), ("2/3", "1", "3/2"))),
+    *((6, 3, 2, 1, with_0(*points)) for points in (("1/2", "1", "3/2"), ("2/5", "1", "5/2"), ("1/2", "5/6", "8/5"))),
+    (2, 3, 2, 2, pairs("1")),
+    *((4, 3, 2, 2, pairs(*points)) for points in (("1", "2"), ("2/3", "3/2"), ("1/2", "1"), ("2/5", "5/4"))),
+    *((2, 5, 2, 1, with_0(*points)) for points in (("1", "2"), ("1/2", "5/4"), ("3/4", "5/4"))),
+    *((4, 5, axes, 1, with_0("1/2", "1", "2")) for axes in (1, 2)),
+    *((2, 7, axes, 1, with_0(*points)) for axes in (1, 2) for points in (("1/2", "1", "3/2"), ("3/5", "1", "5/3"))),
 ]
-"""m, taps and points: of a line of 3 taps at stride 1, or of the 2 that are a phase of it at stride 2."""
+"""The same with other points, for the longest phase."""
 
 
 def main() -> None:
@@ -43,31 +52,39 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=256)
     parser.add_argument("--tiles", type=int, default=200)
     arguments = parser.parse_args()
-    print("| m | stride | points | largest error | root mean square |\n|---|---|---|---|---|")
-    for m, taps, points in TRIED:
-        stride = 4 - taps
-        found = strided(m, 3, stride, {taps: points})
-        largest, mean = errors(found, arguments.channels, arguments.tiles)
-        print(f"| {m} | {stride} | {' '.join(map(str, points))} | {largest:.1e} | {mean:.1e} |", flush=True)
+    print("| m | window | stride | points | largest error | root mean square |\n|---|---|---|---|---|---|")
+    for m, taps, axes, stride, *other in [*ROWS, *OTHERS]:
+        longest = ceil(taps / stride)
+        points = {n: POINTS[m + n - 1] for n in range(2, longest + 1) if m + n - 1 in POINTS}
+        points.update((longest, each) for each in other)
+        found = strided(m, taps, stride, points)
+        largest, mean = errors(found, axes, arguments.channels, arguments.tiles)
+        window, names = " x ".join([str(taps)] * axes), " ".join(map(str, points[longest]))
+        print(f"| {m} | {window} | {stride} | {names} | {largest:.1e} | {mean:.1e} |", flush=True)
 
 
-def errors(found: Transforms, channels: int, tiles: int) -> tuple[float, float]:
-    """The largest and the root mean square of the errors of some tiles' outputs."""
+def errors(found: Transforms, axes: int, channels: int, tiles: int) -> tuple[float, float]:
+    """The largest and the root mean square of the errors of some tiles' outputs, along one axis or two."""
     rng = np.random.default_rng(0)
-    x = np.maximum(rng.standard_normal((tiles, channels, found.t, found.t)), 0).astype(np.float32)
-    w = rng.standard_normal((OUTPUTS, channels, 3, 3)).astype(np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (3, 3), axis=(2, 3))
-    windows = windows[:, :, :: found.stride, :: found.stride]
-    exact = np.einsum("ncxyij,ocij->noxy", windows, w.astype(np.float64), optimize=True)
+    spatial = range(2, 2 + axes)
+    x = np.maximum(rng.standard_normal((tiles, channels, *[found.t] * axes)), 0).astype(np.float32)
+    w = rng.standard_normal((OUTPUTS, channels, *[found.r] * axes)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (found.r,) * axes, axis=tuple(spatial))
+    windows = windows[(..., *[slice(None, None, found.stride)] * axes, *[slice(None)] * axes)]
+    exact = np.einsum("nc...k,ock->no...", windows.reshape(*windows.shape[: 2 + axes], -1), w.reshape(*w.shape[:2], -1))
 
-    g = np.array(found.g, dtype=np.float64)
-    u = np.einsum("xi,ocij,yj->ocxy", g, w.astype(np.float64), g, optimize=True).astype(np.float32)
-    v = applied(found.b, applied(found.b, x, 2), 3)
-    products = np.zeros((tiles, OUTPUTS, found.t, found.t), np.float32)
-    u = u[:, :, found.rows][..., found.rows]
+    u = w.astype(np.float64)
+    for axis in spatial:
+        u = np.moveaxis(np.tensordot(np.array(found.g, dtype=np.float64), u, (1, axis)), 0, axis)
+    u, v = u.astype(np.float32), x
+    for axis in spatial:
+        u, v = u.take(found.rows, axis), applied(found.b, v, axis)
+    products = np.zeros((tiles, *u.shape[:1], *u.shape[2:]), np.float32)
     for c in range(channels):
         products += v[:, None, c] * u[None, :, c]
-    off = applied(found.a, applied(found.a, products, 2), 3) - exact
+    for axis in spatial:
+        products = applied(found.a, products, axis)
+    off = products - exact
     return float(np.abs(off).max() / np.abs(exact).max()), float(np.sqrt((off**2).mean()) / np.abs(exact).max())
 
 

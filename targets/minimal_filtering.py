@@ -13,23 +13,21 @@ from convc.ir.data import RelayoutOp, WeightOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import Layout
-from convc.ir.windows import ConvOp, WinogradConvOp, dilations_of, strides_of
-from convc.ir.winograd import STRIDES, transformed_weight
+from convc.ir.windows import ConvOp, WinogradConvOp, dilations_of, strides_of, window_of
+from convc.ir.winograd import STRIDES, tiles_of, transformed_weight
 from convc.passes.rewriting import parent_of, set_type, weight_behind
 
 
 def convertible(kernel: KernelOp, activation: Callable[[int], Layout]) -> tuple[ConvOp, WeightOp] | None:
     """A convolution between values of a layout, which depends on their rank, that the algorithm can compute, with its
-    weight; None for all else: other windows than of 3 taps along one axis or two, other strides than those of
+    weight; None for all else: windows that it does not pay for, or not exactly enough, other strides than those of
     `WinogradConvOp`, other types than float32, operands computed in the kernel."""
     op = kernel.anchor
     if not isinstance(op, ConvOp) or not {op.x, op.w} <= set(kernel.block.args):
         return None
-    taps = shape_of(op.w)[2:]
-    steps = zip(taps, strides_of(op), dilations_of(op))
+    steps = zip(window_of(op), strides_of(op), dilations_of(op))
     fits = (
-        {3} <= set(taps) <= {1, 3}
-        and taps.count(3) <= 2
+        tiles_of(window_of(op)) != ()
         and all(stride in ((1,) if n == 1 or dilation > 1 else STRIDES) for n, stride, dilation in steps)
         and layout_of(op.x) == layout_of(op.result) == activation(len(shape_of(op.x)))
         and element_type(op.x) == f32
@@ -46,7 +44,7 @@ class Conversion:
     _transformed: dict[tuple[str, int, tuple[int, ...]], str] = field(default_factory=dict)
 
     def convert(self, kernel: KernelOp, op: ConvOp, weight: WeightOp, m: int, layout: Layout) -> None:
-        """Have the kernel compute its convolution in tiles of m outputs along each axis that has 3 taps, from a
+        """Have the kernel compute its convolution in tiles of m outputs along each axis that has taps, from a
         transformed weight that lies so."""
         weights, strides = self.context.weights, strides_of(op)
         key = (weight.key, m, strides)
@@ -79,6 +77,5 @@ def set_algorithm(kernel: KernelOp, op: ConvOp | WinogradConvOp, weight: Attribu
 
 def is_plain(op: ConvOp | WinogradConvOp) -> bool:
     """Whether it is by windows of 3 x 3 taps side by side, at stride 1, over all channels."""
-    window = shape_of(op.w)[2:]
     steps = {*strides_of(op), *dilations_of(op)}
-    return len(window) == 2 and 1 not in window and op.group.value.data == 1 and steps == {1}
+    return window_of(op) == (3, 3) and op.group.value.data == 1 and steps == {1}

@@ -10,7 +10,7 @@ import numpy as np
 
 from convc.ir.attributes import PoolKind, shape_of
 from convc.ir.neural import LRNOp
-from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp, dilations_of, strides_of
+from convc.ir.windows import ConvOp, ConvTransposeOp, PoolOp, WinogradConvOp, dilations_of, strides_of, window_of
 from convc.ir.winograd import Matrix, along_axes
 
 Index: TypeAlias = tuple[Any, ...]
@@ -37,7 +37,7 @@ def convolve_winograd(op: WinogradConvOp, x: np.ndarray, w: np.ndarray, bias: np
     """`A^T [sum over c of w[o, c] * (B^T d[n, c] B)] A` for each tile d of the padded x, c in the group of o; see
     `convc.ir.winograd`."""
     group, pads, dilations, result = op.group.value.data, op.pads.get_values(), dilations_of(op), shape_of(op.result)
-    axes = along_axes(w.shape[2:], strides_of(op), op.m.value.data)
+    axes = along_axes(window_of(op), strides_of(op), op.m.value.data)
     spatial, per = len(axes), [ceil(size / d / axis.m) for size, d, axis in zip(result[2:], dilations, axes)]
     for i, axis in enumerate(axes, 2):
         w = w.take(axis.rows, i)

@@ -9,7 +9,7 @@ from xdsl.ir import Operation
 from convc.ir.attributes import shape_of
 from convc.ir.kernel import KernelOp
 from convc.ir.neural import MatMulOp
-from convc.ir.windows import ConvOp, ConvTransposeOp, WinogradConvOp
+from convc.ir.windows import ConvOp, ConvTransposeOp, WinogradConvOp, window_of
 
 
 def macs(op: Operation) -> int:
@@ -21,7 +21,7 @@ def macs(op: Operation) -> int:
         case ConvOp():
             return prod(shape_of(op.result)) * prod(shape_of(op.w)[1:])
         case WinogradConvOp():  # those of the convolution that it stands for
-            return prod(shape_of(op.result)) * shape_of(op.w)[1] * prod(3 for size in shape_of(op.w)[2:] if size > 1)
+            return prod(shape_of(op.result)) * shape_of(op.w)[1] * prod(window_of(op))
         case ConvTransposeOp():
             return prod(shape_of(op.x)) * prod(shape_of(op.w)[1:])
         case MatMulOp():

@@ -14,7 +14,7 @@ from xdsl.traits import Pure
 from convc.ir import shapes
 from convc.ir.attributes import PoolKind, PoolKindAttr, shape_of
 from convc.ir.op import TensorOp, ints, result_type
-from convc.ir.winograd import MS, STRIDES, transforms
+from convc.ir.winograd import STRIDES, window_before
 
 
 class ConvolutionOp(TensorOp):
@@ -105,9 +105,10 @@ class ConvOp(ConvolutionOp):
 
 @irdl_op_definition
 class WinogradConvOp(TensorOp):
-    """n-D convolution by windows of 3 taps along one axis or two and 1 along the others, whose weight is transformed
-    already: w `[O, C/group, d, d]` holds G g G^T for tiles of m x m outputs, `[O, C/group, d, 1]` holds G g of 3 x 1
-    windows, and so on (`convc.ir.winograd`). An axis of 3 taps may be at a stride of 2 or dilated, not both."""
+    """n-D convolution by windows of 3, 5 or 7 taps along one axis or two and 1 along the others, whose weight is
+    transformed already: w `[O, C/group, d, d]` holds G g G^T for tiles of m x m outputs, `[O, C/group, d, 1]` holds G g
+    of 3 x 1 windows, and so on (`convc.ir.winograd`). An axis of several taps may be at a stride of 2 or dilated, not
+    both."""
 
     name = "convc.winograd_conv"
     x = operand_def(TensorType)
@@ -168,17 +169,12 @@ class WinogradConvOp(TensorOp):
         dilations: Sequence[int],
         group: int,
     ) -> tuple[int, ...]:
-        if m not in MS:
-            raise ValueError(f"expected m of {' or '.join(map(str, MS))}, got {m}")
-        outputs, inputs, *window = shape_of(w)
-        size = transforms(m).d
-        if not {size} <= set(window) <= {1, size} or window.count(size) > 2:
-            raise ValueError(f"expected windows of {size} along one axis or two and 1 along others, got {window}")
-        for taps, stride, dilation in zip(window, strides, dilations):
-            if stride not in ((1,) if taps == 1 or dilation > 1 else STRIDES):
+        outputs, inputs, *sizes = shape_of(w)
+        for size, stride, dilation in zip(sizes, strides, dilations):
+            if stride not in ((1,) if size == 1 or dilation > 1 else STRIDES):
                 raise ValueError(f"expected strides of 1, or 2 along windows without dilation, got {[*strides]}")
-        taken = [3 if taps > 1 else 1 for taps in window]
-        return shapes.convolution(shape_of(x), (outputs, inputs, *taken), strides, pads, dilations, group)
+        window = window_before(sizes, strides, m)
+        return shapes.convolution(shape_of(x), (outputs, inputs, *window), strides, pads, dilations, group)
 
 
 @irdl_op_definition
@@ -318,6 +314,12 @@ class ArgPoolOp(WindowOp):
 
     def inferred_element(self) -> Attribute:
         return i64
+
+
+def window_of(op: ConvOp | WinogradConvOp) -> tuple[int, ...]:
+    """The taps of a convolution along each axis."""
+    sizes = shape_of(op.w)[2:]
+    return window_before(sizes, strides_of(op), op.m.value.data) if isinstance(op, WinogradConvOp) else sizes
 
 
 def strides_of(op: ConvOp | WinogradConvOp) -> tuple[int, ...]:

@@ -28,22 +28,24 @@ def _pairs(*points: Fraction) -> tuple[Fraction, ...]:
     return tuple(sign * point for point in points for sign in (1, -1))
 
 
-MS = (2, 4)
-"""The m that there are; no m = 6: with the best points known its error at stride 1 is four times that of m = 4, more
-than one operation may have (`benchmarks/winograd_error.py` measures it)."""
+TILES = {(3, 1): (2, 4), (3, 2): (2, 4), (5, 1): (2, 4), (5, 2): (2,), (7, 1): (2,)}
+"""The m that there are for a window, by its taps and along how many axes it has so many. Others come near the error
+that one operation may have, or beyond (`benchmarks/winograd_error.py`): that of F(6x6, 3x3) is four times that of
+F(4x4, 3x3), with the best points known."""
 
 STRIDES = (1, 2)
 
 POINTS = {
-    (2, 3): (Fraction(0), *_pairs(Fraction(1))),
+    3: (Fraction(0), Fraction(1)),
+    4: (Fraction(0), *_pairs(Fraction(1))),
+    # As near to float64 as any that were tried, and float32 holds all coefficients of B^T.
+    5: _pairs(Fraction(1, 2), Fraction(5, 4)),
     # Symmetric points whose magnitudes multiply to 1: the error in float32 is 4 to 6 times smaller than that of
     # 0, 1, -1, 2, -2, and near that of direct convolution.
-    (4, 3): (Fraction(0), *_pairs(Fraction(2, 3), Fraction(3, 2))),
-    (2, 2): (Fraction(0), Fraction(1)),
-    # As near to float64 as any that were tried, and float32 holds all coefficients of B^T.
-    (4, 2): _pairs(Fraction(1, 2), Fraction(5, 4)),
+    6: (Fraction(0), *_pairs(Fraction(2, 3), Fraction(3, 2))),
+    8: (Fraction(0), *_pairs(Fraction(1, 2), Fraction(1), Fraction(2))),
 }
-"""The finite points for each m and how many taps; +p and -p stand side by side."""
+"""The finite points for lines of m + r - 1 inputs; +p and -p stand side by side."""
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 
@@ -74,15 +76,30 @@ class Transforms:
         return len(self.g)
 
 
+def tiles_of(window: Sequence[int]) -> tuple[int, ...]:
+    """The m that there are for a window of so many taps along each axis; for most there is none."""
+    long = [taps for taps in window if taps > 1]
+    return TILES.get((long[0], len(long)), ()) if len(set(long)) == 1 else ()
+
+
 @cache
-def transforms(m: int, stride: int = 1) -> Transforms:
-    """The matrices of m outputs at a stride for windows of 3, with the points of this module."""
-    return strided(m, 3, stride, {taps: points for (outputs, taps), points in POINTS.items() if outputs == m})
+def transforms(m: int, stride: int = 1, taps: int = 3) -> Transforms:
+    """The matrices of m outputs at a stride for so many taps, with the points of this module."""
+    return strided(m, taps, stride, {n: POINTS[m + n - 1] for n in range(2, taps + 1) if m + n - 1 in POINTS})
 
 
-def along_axes(sizes: Sequence[int], strides: Sequence[int], m: int) -> tuple[Transforms, ...]:
-    """Those of each axis of a window, transformed or not: m outputs of 3 taps, or as they are where it has one."""
-    return tuple(transforms(m, stride) if size > 1 else ONE for size, stride in zip(sizes, strides, strict=True))
+def along_axes(window: Sequence[int], strides: Sequence[int], m: int) -> tuple[Transforms, ...]:
+    """Those of each axis of a window: m outputs, or as they are where it has one tap."""
+    return tuple(transforms(m, stride, n) if n > 1 else ONE for n, stride in zip(window, strides, strict=True))
+
+
+def window_before(sizes: Sequence[int], strides: Sequence[int], m: int) -> tuple[int, ...]:
+    """The window that has these sizes when it is transformed. Raises ValueError where there is none."""
+    for taps, _ in TILES:
+        window = tuple(taps if size > 1 else 1 for size in sizes)
+        if m in tiles_of(window) and [axis.d for axis in along_axes(window, strides, m)] == [*sizes]:
+            return window
+    raise ValueError(f"expected a window that is transformed for m = {m} at strides {[*strides]}, got {[*sizes]}")
 
 
 def strided(m: int, r: int, stride: int, points: dict[int, Sequence[Fraction]]) -> Transforms:
@@ -118,8 +135,9 @@ def cook_toom(m: int, r: int, points: Sequence[Fraction]) -> Transforms:
 
 
 def transformed_weight(weight: np.ndarray, m: int, strides: Sequence[int] = (1, 1)) -> np.ndarray:
-    """G g G^T of each window: `[O, I, 3, 3]` to `[O, I, d, d]`, `[O, I, 3, 1]` to `[O, I, d, 1]`; computed in float64
-    and rounded once; to the last bit the same on every machine, as no library's order of sums has a part in it."""
+    """G g G^T of each window: `[O, I, 3, 3]` to `[O, I, d, d]`, `[O, I, 3, 1]` to `[O, I, d, 1]`, and so on; computed
+    in float64 and rounded once; to the last bit the same on every machine, as no library's order of sums has a part in
+    it."""
     result = weight.astype(np.float64)
     for axis, how in enumerate(along_axes(weight.shape[2:], strides, m), 2):
         lines = np.moveaxis(result, axis, 0)

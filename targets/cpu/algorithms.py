@@ -2,7 +2,7 @@
 
     kernel(x, w) { conv 3x3 }  =>  kernel(x, G w G^T) { winograd_conv }
 
-Legal for windows of 3 taps along one axis or two and 1 along the others, dilated or at a stride of 2 as well, in
+Legal for windows of 3, 5 or 7 taps along an axis or two and 1 along others, dilated or at a stride of 2 as well, in
 blocked layouts and float32, where groups are whole blocks of channels; the error stays near that of direct convolution
 (`convc.ir.winograd`). Pays where the model of both says so, with a margin: few tiles waste work at the edges, and
 transformed weights, up to four times as large, must be read too. Where direct and Winograd's forms have both been
@@ -28,8 +28,8 @@ from convc.ir.kernel import KernelOp
 from convc.ir.layout import blocked_activation, blocked_weight, channel_block, winograd_weight
 from convc.ir.text import kernel_text
 from convc.ir.views import nbytes
-from convc.ir.windows import ConvOp, WinogradConvOp
-from convc.ir.winograd import MS
+from convc.ir.windows import ConvOp, WinogradConvOp, strides_of, window_of
+from convc.ir.winograd import along_axes, tiles_of
 from convc.passes.rewriting import detached, kernels_in, main_block, set_type
 from convc.targets.cpu import registry
 from convc.targets.cpu.buffers import padded_shape
@@ -48,7 +48,7 @@ _MARGIN = 0.9
 _STRIDED = 1.15
 """How much longer a direct convolution takes at a stride: rows of points end in tiles cut short, and of each line that
 comes from a cache half is read. 57 to 66 GFLOP/s, where others reach 70 to 76."""
-_BYTE = 0.08
+_BYTE = 0.05
 """Cycles that a byte less of weights is worth in a large network. F(4x4) takes 2.25 times the memory of F(2x2): a U-Net
 runs in that of onnxruntime, in 1.5 % more time."""
 _WARM = 4
@@ -88,8 +88,15 @@ def forms(kernel: KernelOp, target: AnyTarget) -> list[KernelOp]:
     """Copies of a kernel that compute the same by every algorithm that can, the direct one first; they stand in no
     module. A convolution that Winograd's algorithm cannot compute, any other kernel, and any on a GPU have one form."""
     if isinstance(target, CpuTarget) and (isinstance(kernel.anchor, WinogradConvOp) or _convertible(kernel, target)):
-        return [in_form(kernel, m) for m in (0, *MS)]
+        return [in_form(kernel, m) for m in algorithms_of(kernel)]
     return [detached(kernel)]
+
+
+def algorithms_of(kernel: KernelOp) -> tuple[int, ...]:
+    """The m of all forms of a convolution, 0 for the direct one."""
+    op = kernel.anchor
+    assert isinstance(op, ConvOp | WinogradConvOp)
+    return 0, *tiles_of(window_of(op))
 
 
 def in_form(kernel: KernelOp, m: int) -> KernelOp:
@@ -98,8 +105,9 @@ def in_form(kernel: KernelOp, m: int) -> KernelOp:
     op = copy.anchor
     assert isinstance(op, ConvOp | WinogradConvOp)
     block, rank, channels = channel_block(layout_of(op.x)), len(shape_of(op.x)), shape_of(op.w)[:2]
-    shape = [*channels, *((m + 2 if m else 3) if size > 1 else 1 for size in shape_of(op.w)[2:])]
-    weight = tensor(f32, shape, winograd_weight(rank, block) if m else blocked_weight(rank, block, block))
+    window = window_of(op)
+    sizes = [axis.d for axis in along_axes(window, strides_of(op), m)] if m else window
+    weight = tensor(f32, (*channels, *sizes), winograd_weight(rank, block) if m else blocked_weight(rank, block, block))
     set_type(copy.operands[copy.block.args.index(op.w)], weight)
     set_algorithm(copy, op, weight, m)
     return copy
@@ -126,8 +134,8 @@ def fastest(kernel: KernelOp, target: CpuTarget, known: Measurements | None, col
         return 0
     op, _ = found
     if known and (times := measured_times(forms(kernel, target), target, known)) and 0 in times and len(times) > 1:
-        return (0, *MS)[min(times, key=times.__getitem__)]
-    geometries = {m: Geometry.of(op, m) for m in MS}
+        return algorithms_of(kernel)[min(times, key=times.__getitem__)]
+    geometries = {m: Geometry.of(op, m) for m in tiles_of(window_of(op))}
     times = {m: winograd_cycles(each, target, cold=cold) for m, each in geometries.items()}
     worth = [m for m, time in times.items() if time < _MARGIN * direct_cycles(op, target)]
     weights = {m: each.groups * each.weight_bytes for m, each in geometries.items()}

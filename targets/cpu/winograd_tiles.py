@@ -11,7 +11,7 @@ from typing import Any
 
 from convc.ir.attributes import layout_of, physical_shape, shape_of
 from convc.ir.layout import channel_block
-from convc.ir.windows import ConvOp, WinogradConvOp, dilations_of, strides_of
+from convc.ir.windows import ConvOp, WinogradConvOp, dilations_of, strides_of, window_of
 from convc.ir.winograd import ONE, Transforms, along_axes
 from convc.targets.cpu.axes import Axis
 from convc.targets.cpu.contraction import Contraction
@@ -71,7 +71,7 @@ class Geometry:
         batch, _, *sizes = shape_of(op.result)
         block, groups = channel_block(layout_of(op.result)), op.group.value.data
         inputs, outputs = (physical_shape(value)[1] // groups for value in (op.x, op.result))
-        axes = along_axes(shape_of(op.w)[2:], strides_of(op), m)
+        axes = along_axes(window_of(op), strides_of(op), m)
         between = [min(d, size) for d, size in zip(dilations_of(op), sizes)]
         tiles = [n * ceil(ceil(size / d) / a.m) for n, d, size, a in zip(between, dilations_of(op), sizes, axes)]
         return Geometry(axes, batch, tuple(tiles), inputs, outputs, block, groups)

@@ -23,7 +23,7 @@ from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import chunked_activation, chunked_winograd_weight
 from convc.ir.windows import ConvOp
-from convc.ir.winograd import MS
+from convc.ir.winograd import tiles_of
 from convc.passes.rewriting import kernels_in, main_block
 from convc.targets.cuda.conv import Geometry as DirectGeometry
 from convc.targets.cuda.target import CudaTarget, parse_cuda
@@ -67,7 +67,7 @@ def fastest(kernel: KernelOp, target: CudaTarget) -> int:
     """The m of the fastest F(m x m, 3 x 3) by the model; 0 where direct convolution is about as fast."""
     op = kernel.anchor
     assert isinstance(op, ConvOp)
-    times = {m: winograd_cycles(op, m, target) for m in MS}
+    times = {m: winograd_cycles(op, m, target) for m in tiles_of((3, 3))}
     best = min(times, key=times.__getitem__)
     return best if times[best] < _MARGIN * direct_cycles(kernel, target) else 0
 

@@ -78,13 +78,15 @@ WINDOWS = {
     "a row, dilated": (128, (32, 64), (1, 3), (1, 8)),
     "dilation": (64, (56, 56), (3, 3), (2, 2)),
     "a line": (64, (1024,), (3,), (1,)),
+    "five taps": (64, (28, 28), (5, 5), (1, 1)),
+    "a row of seven": (128, (17, 17), (1, 7), (1, 1)),
     "planes of a volume": (64, (8, 28, 28), (1, 3, 3), (1, 1, 1)),
     "a volume along time": (64, (8, 28, 28), (3, 1, 1), (1, 1, 1)),
 }
 
 
 @pytest.mark.parametrize("what", WINDOWS)
-def test_other_windows_of_three_taps_are_worth_it(what):
+def test_other_windows_are_worth_it(what):
     before, context = of_window(*WINDOWS[what])
     after, other = of_window(*WINDOWS[what])
     assert anchors(after, other) == ["convc.winograd_conv"]
@@ -114,7 +116,7 @@ def test_windows_at_stride_2():
 
 STAYS = {
     "1x1": (64, 56, 64, 1, 1, 0),
-    "5x5": (64, 56, 64, 5, 1, 2),
+    "7x7": (64, 56, 64, 7, 1, 3),
     "stride 3": (64, 56, 64, 3, 3),
     "stride 2 of few tiles": (512, 14, 512, 3, 2),
     "stride 2, dilated": (64, 56, 64, 3, 2, 2, 2),

@@ -10,7 +10,7 @@ import pytest
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.functions import Fn
 from convc.ir.windows import WinogradConvOp
-from convc.ir.winograd import MS, transformed_weight, transforms
+from convc.ir.winograd import along_axes, tiles_of, transformed_weight, transforms
 from convc.targets.cpu.winograd import Winograd, chunks
 from convc.targets.cpu.winograd_tiles import Geometry
 from convc.targets.target import parse_target
@@ -50,6 +50,11 @@ CASES = {
     "a line, dilated": ((1, 32, 37), 16, (4, 0), 2, (3,), (4,)),
     "planes of a volume": ((1, 16, 3, 9, 6), 16, (0, 1, 1, 0, 1, 1), 1, (1, 3, 3)),
     "a volume along time": ((1, 16, 7, 3, 6), 16, (1, 0, 0, 1, 0, 0), 1, (3, 1, 1)),
+    "five taps": ((1, 16, 13, 7), 32, (2, 2, 2, 2), 1, (5, 5)),
+    "five taps, dilated": ((1, 16, 13, 19), 16, (4, 2, 3, 0), 1, (5, 5), (2, 1)),
+    "many channels of five taps": ((1, 256, 5, 6), 256, (2, 2, 2, 2), 1, (5, 5)),
+    "a column of five taps": ((1, 256, 13, 3), 256, (2, 0, 1, 0), 1, (5, 1)),
+    "a row of seven taps": ((2, 256, 3, 13), 256, (0, 3, 0, 3), 2, (1, 7)),
 }
 
 
@@ -69,7 +74,13 @@ def strides_of(case, stride):
 
 STRIDED = ["one tile, mostly padding", "prime sizes", "uneven pads", "channels that fill no block", "batch of three"]
 STRIDED += ["many channels", "two groups of many tiles", "one tile of many groups", "a padded row", "a line"]
+STRIDED += ["five taps", "a column of five taps", "a row of seven taps"]
 ALL = [(case, 1) for case in CASES] + [(case, 2) for case in STRIDED]
+
+
+def in_tiles(cases):
+    """With each m that there is for a case's window."""
+    return [(*each, m) for each in cases for m in tiles_of(described(each[0])[4])]
 
 
 def operands(case, seed=0):
@@ -94,7 +105,7 @@ def winograd_kernel(build_kernel, case, m, stride=1, block=LANES, epilogue=None,
         y = WinogradConvOp(x, w, bias, m=m, **steps, group=groups).result
         return epilogue(y, *rest) if epilogue else y
 
-    weight = (outputs, x[1] // groups, *(m + 2 if k > 1 else 1 for k in taps))
+    weight = (outputs, x[1] // groups, *(axis.d for axis in along_axes(taps, strides_of(case, stride), m)))
     shapes = [(x, "float32", layout), (weight, "float32", f"{spatial}OI{block}i{block}o")]
     return build_kernel(
         [*shapes, ((outputs,), "float32", f"O{block}o"), *((shape, "float32", layout) for shape in extra)], body, layout
@@ -120,8 +131,7 @@ def error(actual, expected):
     return np.abs(actual - expected).max() / np.abs(expected).max()
 
 
-@pytest.mark.parametrize("m", MS)
-@pytest.mark.parametrize(("case", "stride"), ALL)
+@pytest.mark.parametrize(("case", "stride", "m"), in_tiles(ALL))
 def test_it_is_as_near_to_float64_as_direct_convolution(case, stride, m, build_kernel, run_kernel):
     x, w, bias = operands(case)
     kernel = winograd_kernel(build_kernel, case, m, stride)
@@ -129,11 +139,10 @@ def test_it_is_as_near_to_float64_as_direct_convolution(case, stride, m, build_k
     assert error(actual, direct(case, x, w, bias, stride)) <= ERROR
 
 
-CUT = [("prime sizes", 1), ("two groups", 1), ("dilation", 1), ("a column", 1), ("prime sizes", 2), ("a line", 2)]
+CUT = [("prime sizes", 1), ("two groups", 1), ("dilation", 1), ("a column", 1), ("prime sizes", 2), ("five taps", 2)]
 
 
-@pytest.mark.parametrize(("case", "stride"), CUT)
-@pytest.mark.parametrize("m", MS)
+@pytest.mark.parametrize(("case", "stride", "m"), in_tiles(CUT))
 def test_tiles_in_chunks_and_in_steps_are_the_same(m, case, stride, build_kernel, run_kernel):
     x, w, bias = operands(case)
     weight = transformed_weight(w, m, strides_of(case, stride))
