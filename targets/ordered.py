@@ -1,7 +1,7 @@
 """Selections and prefix sums: loops whose steps follow one another, written out; rows are independent.
 
-A selection of few sorts the first, and of the others only what comes before the worst of the best so far. Sorts
-are merges: runs of positions, of which no more than k are kept. Prefix sums run in
+A short selection is kept in order by insertion. A longer one sorts the first, and of the others only what comes before
+the worst of the best so far. Sorts are merges: runs of positions, of which no more than k are kept. Prefix sums run in
 vectors across rows where neighbours in memory belong to different ones.
 """
 
@@ -25,8 +25,10 @@ from convc.targets.reducers import ADD, MULTIPLY
 Loop: TypeAlias = Callable[[tirx.Var, int, tirx.Stmt], tirx.Stmt]
 """Makes the loop over rows, or over groups of them, from its variable, its extent and its body."""
 
-_MANY, _FEW = 4, 8
-"""All of a row is sorted if it is no more than so many times as long as what is selected, or as a few."""
+_SHORT = 32
+"""Selections up to so long are kept in order by insertion."""
+_MANY = 4
+"""All of a row is sorted if it is no more than so many times as long as what is selected."""
 
 ANCHORS = (ScanOp, TopKOp)
 
@@ -61,12 +63,52 @@ class _Rows:
 
 
 def _top_k(rows: _Rows, op: TopKOp) -> tirx.Stmt:
+    return _insertion(rows, op) if 0 < op.k.value.data <= _SHORT else _selection(rows, op)
+
+
+def _insertion(rows: _Rows, op: TopKOp) -> tirx.Stmt:
+    """Few: each element that comes before the last of the best so far takes its place among them."""
+    size, k, inner = rows.size, op.k.value.data, prod(rows.inner)
+    row, i, j = (tirx.Var(name, "int32") for name in ("row", "i", "j"))
+    outer, within = tirx.floordiv(row, inner), tirx.floormod(row, inner)
+    dtype = dtype_of(op.x)
+    values, new = (tirx.decl_buffer((n,), dtype, name, scope="local") for n, name in ((k, "values"), (1, "new")))
+    places, free = (tirx.decl_buffer((n,), "int32", name, scope="local") for n, name in ((k, "places"), (1, "free")))
+    x, at = tirx.BufferLoad(new, [0]), tirx.BufferLoad(free, [0])
+
+    def put(value: Any, place: Any) -> tirx.Stmt:
+        return tirx.stmt_seq(tirx.BufferStore(values, value, [at]), tirx.BufferStore(places, place, [at]))
+
+    def insert(last: Any) -> tirx.Stmt:
+        """All that the new one comes before move on by a place, the last one out of it."""
+        before, earlier = tirx.BufferLoad(values, [at - 1]), tirx.BufferLoad(places, [at - 1])
+        moves = tirx.if_then_else(at > 0, _follows(op, x, before), tirx.const(False, "bool"))
+        move = tirx.stmt_seq(put(before, earlier), tirx.BufferStore(free, at - 1, [0]))
+        return tirx.stmt_seq(tirx.BufferStore(free, last, [0]), tirx.While(moves, move), put(x, i))
+
+    read = tirx.BufferStore(new, rows.reader.read(op.x, rows.index(outer, i, within)), [0])
+    better = _follows(op, x, tirx.BufferLoad(values, [k - 1]))
+    rest = tirx.IfThenElse(better, insert(tirx.const(k - 1, "int32")), None)
+    found = tirx.BufferLoad(places, [j])
+    return rows.loop(
+        row,
+        prod(rows.outer) * inner,
+        tirx.stmt_seq(
+            *map(tirx.AllocBuffer, (values, places, new, free)),
+            _for(i, k, tirx.stmt_seq(read, insert(i))),
+            tirx.For(i, k, size - k, tirx.ForKind.SERIAL, tirx.stmt_seq(read, rest)),
+            _for(j, k, rows.store(outer, j, within, lambda index: tirx.Cast("int64", found))),
+        ),
+    )
+
+
+def _selection(rows: _Rows, op: TopKOp) -> tirx.Stmt:
     """The first positions in order; then those of the others that come before the last of the best so far wait behind
     the best, until they are many or all: then they are sorted, and merged with the best."""
     size, k, inner = rows.size, op.k.value.data, prod(rows.inner)
     row, i, j, number = (tirx.Var(name, "int32") for name in ("row", "i", "j", "number"))
     outer, within = tirx.floordiv(row, inner), tirx.floormod(row, inner)
-    first, step = (size, 0) if size <= _MANY * max(k, _FEW) or not k else (k, max(k, _FEW))
+    first, step = (size, 0) if size <= _MANY * k or not k else (k, k)
     room = first + 2 * step
     order = tirx.decl_buffer((2 * room,), "int32", "order", scope="local")
 
