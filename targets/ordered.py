@@ -1,6 +1,7 @@
 """Selections and prefix sums: loops whose steps follow one another, written out; rows are independent.
 
-A selection is a merge sort of positions that keeps no more than k of each run: n log k steps. Prefix sums run in
+A short selection is kept in order by insertion. A longer one sorts the first, and of the others only what comes before
+the worst of the best so far. Sorts are merges: runs of positions, of which no more than k are kept. Prefix sums run in
 vectors across rows where neighbours in memory belong to different ones.
 """
 
@@ -24,6 +25,10 @@ from convc.targets.reducers import ADD, MULTIPLY
 Loop: TypeAlias = Callable[[tirx.Var, int, tirx.Stmt], tirx.Stmt]
 """Makes the loop over rows, or over groups of them, from its variable, its extent and its body."""
 
+_SHORT = 32
+"""Selections up to so long are kept in order by insertion."""
+_MANY = 4
+"""All of a row is sorted if it is no more than so many times as long as what is selected."""
 
 ANCHORS = (ScanOp, TopKOp)
 
@@ -58,52 +63,138 @@ class _Rows:
 
 
 def _top_k(rows: _Rows, op: TopKOp) -> tirx.Stmt:
-    """Runs of 1, 2, 4 ... positions in order, each merged from two of the half before; between two arrays."""
+    return _insertion(rows, op) if 0 < op.k.value.data <= _SHORT else _selection(rows, op)
+
+
+def _insertion(rows: _Rows, op: TopKOp) -> tirx.Stmt:
+    """Few: each element that comes before the last of the best so far takes its place among them."""
     size, k, inner = rows.size, op.k.value.data, prod(rows.inner)
     row, i, j = (tirx.Var(name, "int32") for name in ("row", "i", "j"))
     outer, within = tirx.floordiv(row, inner), tirx.floormod(row, inner)
-    order = tirx.decl_buffer((2 * size,), "int32", "order", scope="local")
-    body: list[tirx.Stmt] = [tirx.AllocBuffer(order), _for(i, size, tirx.BufferStore(order, i, [i]))]
-    width, here = 1, 0
+    dtype = dtype_of(op.x)
+    values, new = (tirx.decl_buffer((n,), dtype, name, scope="local") for n, name in ((k, "values"), (1, "new")))
+    places, free = (tirx.decl_buffer((n,), "int32", name, scope="local") for n, name in ((k, "places"), (1, "free")))
+    x, at = tirx.BufferLoad(new, [0]), tirx.BufferLoad(free, [0])
+
+    def put(value: Any, place: Any) -> tirx.Stmt:
+        return tirx.stmt_seq(tirx.BufferStore(values, value, [at]), tirx.BufferStore(places, place, [at]))
+
+    def insert(last: Any) -> tirx.Stmt:
+        """All that the new one comes before move on by a place, the last one out of it."""
+        before, earlier = tirx.BufferLoad(values, [at - 1]), tirx.BufferLoad(places, [at - 1])
+        moves = tirx.if_then_else(at > 0, _follows(op, x, before), tirx.const(False, "bool"))
+        move = tirx.stmt_seq(put(before, earlier), tirx.BufferStore(free, at - 1, [0]))
+        return tirx.stmt_seq(tirx.BufferStore(free, last, [0]), tirx.While(moves, move), put(x, i))
+
+    read = tirx.BufferStore(new, rows.reader.read(op.x, rows.index(outer, i, within)), [0])
+    better = _follows(op, x, tirx.BufferLoad(values, [k - 1]))
+    rest = tirx.IfThenElse(better, insert(tirx.const(k - 1, "int32")), None)
+    found = tirx.BufferLoad(places, [j])
+    return rows.loop(
+        row,
+        prod(rows.outer) * inner,
+        tirx.stmt_seq(
+            *map(tirx.AllocBuffer, (values, places, new, free)),
+            _for(i, k, tirx.stmt_seq(read, insert(i))),
+            tirx.For(i, k, size - k, tirx.ForKind.SERIAL, tirx.stmt_seq(read, rest)),
+            _for(j, k, rows.store(outer, j, within, lambda index: tirx.Cast("int64", found))),
+        ),
+    )
+
+
+def _selection(rows: _Rows, op: TopKOp) -> tirx.Stmt:
+    """The first positions in order; then those of the others that come before the last of the best so far wait behind
+    the best, until they are many or all: then they are sorted, and merged with the best."""
+    size, k, inner = rows.size, op.k.value.data, prod(rows.inner)
+    row, i, j, number = (tirx.Var(name, "int32") for name in ("row", "i", "j", "number"))
+    outer, within = tirx.floordiv(row, inner), tirx.floormod(row, inner)
+    first, step = (size, 0) if size <= _MANY * k or not k else (k, k)
+    room = first + 2 * step
+    order = tirx.decl_buffer((2 * room,), "int32", "order", scope="local")
 
     def x(place: Any) -> Any:
         return rows.reader.read(op.x, rows.index(outer, place, within))
 
-    while width < size:
-        body.append(_merge(order, here, size - here, width, size, k, lambda a, b: _follows(op, x(b), x(a))))
-        width, here = 2 * width, size - here
-    found = tirx.BufferLoad(order, [j + here])
+    runs = _Runs(order, room, k, lambda second, first: _follows(op, x(second), x(first)))
+    found = tirx.BufferLoad(order, [j])
+    body: list[tirx.Stmt] = [
+        tirx.AllocBuffer(order),
+        _for(i, first, tirx.BufferStore(order, i, [i])),
+        *runs.sort(0, first, first),
+    ]
+    if step:
+        count = tirx.decl_buffer((1,), "int32", "count", scope="local")
+        last = tirx.decl_buffer((1,), dtype_of(op.x), "last", scope="local")
+        waiting = tirx.BufferLoad(count, [0])
+        remember = [
+            tirx.BufferStore(last, x(tirx.BufferLoad(order, [k - 1])), [0]),
+            tirx.BufferStore(count, tirx.const(k, "int32"), [0]),
+        ]
+        wait = [tirx.BufferStore(order, k + number * step + i, [waiting]), tirx.BufferStore(count, waiting + 1, [0])]
+        better = _follows(op, x(k + number * step + i), tirx.BufferLoad(last, [0]))
+        blocks = -(-(size - k) // step)
+        some = tirx.IfThenElse(better, tirx.stmt_seq(*wait), None)
+        merge = tirx.stmt_seq(*runs.sort(k, waiting, 2 * step), runs.merge_best(k, waiting), *remember)
+        full = tirx.any(waiting > room - step, number == blocks - 1)
+        every = tirx.For(i, 0, tirx.min(step, size - k - number * step), tirx.ForKind.SERIAL, some)
+        body += [tirx.AllocBuffer(count), tirx.AllocBuffer(last), *remember]
+        body.append(_for(number, blocks, tirx.stmt_seq(every, tirx.IfThenElse(full, merge, None))))
     body.append(_for(j, k, rows.store(outer, j, within, lambda index: tirx.Cast("int64", found))))
     return rows.loop(row, prod(rows.outer) * inner, tirx.stmt_seq(*body))
 
 
-def _merge(
-    order: tirx.Var, source: int, goal: int, width: int, size: int, k: int, follows: Callable[[Any, Any], Any]
-) -> tirx.Stmt:
-    """Merge all pairs of runs of `width` positions, up to k of each; of two that are equal the left one comes first."""
-    run, j = tirx.Var("run", "int32"), tirx.Var("j", "int32")
-    left, right = (tirx.decl_buffer((1,), "int32", name, scope="local") for name in ("left", "right"))
-    begin = run * (2 * width)
-    middle, end = tirx.min(begin + width, size), tirx.min(begin + 2 * width, size)
-    last_left, last_right = tirx.min(middle, begin + k), tirx.min(end, middle + k)
-    a, b = tirx.BufferLoad(left, [0]), tirx.BufferLoad(right, [0])
-    one, other = (tirx.BufferLoad(order, [at + source]) for at in (a, b))
-    second = tirx.if_then_else(a >= last_left, True, tirx.if_then_else(b >= last_right, False, follows(one, other)))
-    place = begin + goal + j
-    step = tirx.IfThenElse(
-        second,
-        tirx.stmt_seq(tirx.BufferStore(order, other, [place]), tirx.BufferStore(right, b + 1, [0])),
-        tirx.stmt_seq(tirx.BufferStore(order, one, [place]), tirx.BufferStore(left, a + 1, [0])),
-    )
-    count = tirx.min(last_left - begin + last_right - middle, k)
-    body = tirx.stmt_seq(
-        tirx.AllocBuffer(left),
-        tirx.AllocBuffer(right),
-        tirx.BufferStore(left, begin, [0]),
-        tirx.BufferStore(right, middle, [0]),
-        tirx.For(j, 0, count, tirx.ForKind.SERIAL, step),
-    )
-    return _for(run, -(-size // (2 * width)), body)
+class _Runs:
+    """Positions in an array and, from `spare` on, room to merge them into; of merged runs no more than `most` are
+    kept. `follows`: whether the second of two positions comes before the first in the result."""
+
+    def __init__(self, order: tirx.Var, spare: int, most: int, follows: Callable[[Any, Any], Any]) -> None:
+        self.order, self.spare, self.most, self.follows = order, spare, most, follows
+
+    def sort(self, begin: Any, end: Any, size: int) -> list[tirx.Stmt]:
+        """Sort the positions from `begin` to `end`, `size` at most: runs of 1, 2, 4 ... of them, each merged from two
+        of the half before."""
+        steps, width, here, run, i = [], 1, 0, tirx.Var("run", "int32"), tirx.Var("i", "int32")
+        while width < size:
+            start = begin + run * (2 * width)
+            ends = tirx.min(start + width, end), tirx.min(start + 2 * width, end)
+            pair = self._merge(start, *ends, here, self.spare - here)
+            steps.append(_for(run, tirx.floordiv(end - begin + 2 * width - 1, 2 * width), pair))
+            width, here = 2 * width, self.spare - here
+        if here:
+            back = tirx.BufferStore(self.order, tirx.BufferLoad(self.order, [here + begin + i]), [begin + i])
+            steps.append(_for(i, tirx.min(end - begin, self.most), back))
+        return steps
+
+    def merge_best(self, middle: int, end: Any) -> tirx.Stmt:
+        """Merge the run before `middle` with that from there to `end`; the result lies where the first did."""
+        i = tirx.Var("i", "int32")
+        back = tirx.BufferStore(self.order, tirx.BufferLoad(self.order, [self.spare + i]), [i])
+        merged = self._merge(tirx.const(0, "int32"), tirx.const(middle, "int32"), end, 0, self.spare)
+        return tirx.stmt_seq(merged, _for(i, self.most, back))
+
+    def _merge(self, begin: Any, middle: Any, end: Any, source: int, goal: int) -> tirx.Stmt:
+        """Merge two runs, up to `most` of each; of two that are equal the left one comes first."""
+        j = tirx.Var("j", "int32")
+        left, right = (tirx.decl_buffer((1,), "int32", name, scope="local") for name in ("left", "right"))
+        last_left, last_right = tirx.min(middle, begin + self.most), tirx.min(end, middle + self.most)
+        a, b = tirx.BufferLoad(left, [0]), tirx.BufferLoad(right, [0])
+        one, other = (tirx.BufferLoad(self.order, [at + source]) for at in (a, b))
+        follows = self.follows(other, one)
+        second = tirx.if_then_else(a >= last_left, True, tirx.if_then_else(b >= last_right, False, follows))
+        place = begin + goal + j
+        step = tirx.IfThenElse(
+            second,
+            tirx.stmt_seq(tirx.BufferStore(self.order, other, [place]), tirx.BufferStore(right, b + 1, [0])),
+            tirx.stmt_seq(tirx.BufferStore(self.order, one, [place]), tirx.BufferStore(left, a + 1, [0])),
+        )
+        count = tirx.min(last_left - begin + last_right - middle, self.most)
+        return tirx.stmt_seq(
+            tirx.AllocBuffer(left),
+            tirx.AllocBuffer(right),
+            tirx.BufferStore(left, begin, [0]),
+            tirx.BufferStore(right, middle, [0]),
+            tirx.For(j, 0, count, tirx.ForKind.SERIAL, step),
+        )
 
 
 def _follows(op: TopKOp, second: Any, first: Any) -> Any:
@@ -137,7 +228,7 @@ def _scan(rows: _Rows, op: ScanOp, lanes: int) -> tirx.Stmt:
     return rows.loop(group, prod(rows.outer) * groups, body)
 
 
-def _for(variable: tirx.Var, extent: int, body: tirx.Stmt) -> tirx.Stmt:
+def _for(variable: tirx.Var, extent: Any, body: tirx.Stmt) -> tirx.Stmt:
     return tirx.For(variable, 0, extent, tirx.ForKind.SERIAL, body)
 
 

@@ -1,8 +1,8 @@
 """Pools in plain layout, of too few channels for a block: vectors lie along the width.
 
-A row of results is computed in two steps: along the columns of its windows into a row of scratch memory, which holds
-the padding on both sides as well, and along the rows of that. So a k x k window takes 2 k vectors, not k * k, and only
-the first step asks where the image ends, once a row.
+A row of results is computed in two steps: down the columns of its windows into a row of scratch memory, which holds the
+padding on both sides as well, and along that. So a k x k window takes 2 k vectors, not k * k, and only the first step
+asks where the image ends, once a row. In a volume columns go down two axes.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class _Axis:
 
 
 class PlainPool(Written[CpuTarget]):
-    """Of waveforms and images."""
+    """Of waveforms, images and volumes."""
 
     name, anchors = "plain_pool", (PoolOp,)
 
@@ -71,11 +71,11 @@ class PlainPool(Written[CpuTarget]):
             and isinstance(op, PoolOp)
             and op.kind.data in (PoolKind.MAX, PoolKind.AVERAGE)
             and dtype_of(op.x) in ("float32", "float64")
-            and len(shape_of(op.x)) in (3, 4)
+            and len(shape_of(op.x)) in (3, 4, 5)
             and layout_of(op.x) is None
             and layout_of(op.result) is None
             and elementwise_epilogue(kernel)
-            and _axes(op)[1].read > 0
+            and _axes(op)[-1].read > 0
         )
 
     def body(self, kernel: KernelOp, memory: Memory, target: CpuTarget) -> tirx.Stmt:
@@ -86,47 +86,54 @@ class PlainPool(Written[CpuTarget]):
         reader = FlatReader(kernel, whole(()), memory, guarded=True)
         reader.bind_axes([row], [rows])
         body = _row(op, reader, [reader.simplify(i) for i in unravelled(row, outer)], target.lanes(dtype_of(op.x)))
-        return over_rows(row, rows, rows * _axes(op)[1].span, body)
+        return over_rows(row, rows, rows * _axes(op)[-1].span, body)
 
 
 def plain_pool_cycles(op: PoolOp, target: CpuTarget) -> float:
     """The time of a pool by this template on one core."""
-    down, along = _axes(op)
+    *down, along = _axes(op)
     lanes = target.lanes(dtype_of(op.x))
-    vectors = -(-along.read // lanes) * down.taps + -(-along.results // lanes) * along.taps * along.stride
+    vectors = (
+        -(-along.read // lanes) * prod(axis.taps for axis in down)
+        + -(-along.results // lanes) * along.taps * along.stride
+    )
     return prod(shape_of(op.result)[:-1]) * (_ROW_CYCLES + vectors)
 
 
-def _axes(op: PoolOp) -> tuple[_Axis, _Axis]:
-    """The windows down the columns and along the rows; a waveform is an image of one row."""
+def _axes(op: PoolOp) -> list[_Axis]:
+    """The windows down the columns, along no axis of a waveform and two of a volume, and along the rows."""
     values = (op.kernel, op.strides, op.pads, op.dilations)
     taps, strides, pads, dilations = (each.get_values() for each in values)
     each = zip(shape_of(op.x)[2:], shape_of(op.result)[2:], taps, strides, pads, dilations)
-    *down, along = (_Axis(*numbers) for numbers in each)
-    return (down[0] if down else _Axis(1, 1, 1, 1, 0, 1)), along
+    return [_Axis(*numbers) for numbers in each]
 
 
 def _row(op: PoolOp, reader: FlatReader, outer: Sequence[Any], lanes: int) -> tirx.Stmt:
     """The statements of a row of results."""
-    down, along = _axes(op)
-    dtype, image = dtype_of(op.x), len(outer) == 3
+    *down, along = _axes(op)
+    dtype = dtype_of(op.x)
     reducer = MAXIMUM if op.kind.data is PoolKind.MAX else ADD
     outside = reducer.identity(dtype)
     inputs, results = Vectors.of(along.read, lanes), Vectors.of(along.results, lanes)
     # Vectors that are thinned to every so many elements read on behind the last window.
     row = tirx.decl_buffer((along.span + along.stride * results.lanes,), dtype, "columns")
     found = tirx.decl_buffer((max(each.side_by_side * each.lanes for each in (inputs, results)),), dtype, "found")
-    at_row = outer[-1] if image else 0
-    first, count = (reader.simplify(each) for each in down.window.reading(at_row, at_row, down.taps))
-    top = at_row * down.stride - down.pad
+    taps = [axis.window.reading(at, at, axis.taps) for axis, at in zip(down, outer[2:])]
+    reading = [[reader.simplify(each) for each in pair] for pair in taps]
 
     def down_columns(lane: Any, place: Any, number: int, known: int) -> Sequence[tirx.Stmt]:
-        tap, at = tirx.Var("tap", "int32"), lane + number * inputs.lanes
-        index = [*outer[:2], *([top + (first + tap) * down.dilation] if image else []), place]
-        total = reducer.combine(tirx.BufferLoad(found, [at]), reader.read(op.x, index))
+        own, at = [tirx.Var(f"tap{i}", "int32") for i in range(len(down))], lane + number * inputs.lanes
+        index = [
+            row * axis.stride - axis.pad + (first + tap) * axis.dilation
+            for axis, row, tap, (first, _) in zip(down, outer[2:], own, reading)
+        ]
+        total = reducer.combine(tirx.BufferLoad(found, [at]), reader.read(op.x, [*outer[:2], *index, place]))
+        add: tirx.Stmt = tirx.BufferStore(found, total, [at])
+        for tap, (_, count) in zip(reversed(own), reversed(reading)):
+            add = tirx.For(tap, 0, count, tirx.ForKind.SERIAL, add)
         return [
             tirx.BufferStore(found, outside, [at]),
-            tirx.For(tap, 0, count, tirx.ForKind.SERIAL, tirx.BufferStore(found, total, [at])),
+            add,
             tirx.BufferStore(row, tirx.BufferLoad(found, [at]), [place + along.pad]),
         ]
 

@@ -37,6 +37,26 @@ def test_phases_as_channels_compute_the_same(case, group, outputs, graph, apply)
     assert ConvTransposeOp not in kinds
 
 
+@pytest.mark.parametrize(
+    ("kernel", "strides", "pads", "output_padding"),
+    [
+        ((4, 4), (2, 2), (1, 1, 1, 1), (0, 0)),
+        ((3, 3), (2, 2), (1, 1, 1, 1), (1, 1)),
+        ((2, 5), (2, 3), (0, 1, 1, 2), (0, 0)),
+        ((5,), (3,), (1, 2), (0,)),
+    ],
+)
+def test_few_outputs_are_a_convolution_for_each_phase(kernel, strides, pads, output_padding, graph, apply):
+    g = graph((2, 24, 9, 11)[: 2 + len(kernel)])
+    weight = g.weight(np.random.default_rng(0).standard_normal((24, 2, *kernel)))
+    bias = g.weight(np.random.default_rng(1).standard_normal(2))
+    steps = {"strides": strides, "pads": pads, "output_padding": output_padding}
+    y = g.append(ConvTransposeOp(g.inputs[0].value, weight.value, bias.value, **steps))
+    ops = main_function(apply("split-phases{channel_block=8}", g.module(y), g.context)).body.block.ops
+    assert sum(isinstance(op, ConvOp) for op in ops) == np.prod(strides)
+    assert not any(isinstance(op, ConvTransposeOp) for op in ops)
+
+
 def test_few_outputs_of_a_wide_window_are_phases_without_groups_too(graph, apply):
     g = graph((1, 16, 5, 4))
     weight = g.weight(np.random.default_rng(0).standard_normal((16, 1, 9, 9)))

@@ -23,6 +23,9 @@ SELECTIONS = {
     "one of one": ((4, 1), 1, 1),
     "a power of two": ((2, 64), 1, 16),
     "large enough for threads": ((40, 1031), 1, 10),
+    "many of very many": ((2, 5003), 1, 301),
+    "one of very many": ((2, 3001), 1, 1),
+    "few along an outer axis": ((611, 3), 0, 5),
 }
 
 
@@ -47,6 +50,30 @@ def test_nan_is_larger_than_all_numbers(smallest, build_kernel, run_kernel):
     kernel = build_kernel([(x.shape, "float32")], lambda x: TopKOp(x, 1, 6, smallest=smallest).result)
     (found,) = run_kernel(kernel, Ordered(), [x])
     assert found.tolist() == [[3, 0, 5, 2, 1, 4] if smallest else [1, 4, 2, 0, 5, 3]]
+
+
+ORDERS = {
+    "rising": lambda x: np.sort(x, 1),
+    "falling": lambda x: np.sort(x, 1)[:, ::-1],
+    "rising in steps": lambda x: np.floor(np.sort(x, 1)),
+    "all equal": np.zeros_like,
+    "many NaN": lambda x: np.where(x > 0, np.nan, x).astype(np.float32),
+    "NaN first": lambda x: np.where(np.arange(x.shape[1]) < 40, np.nan, x).astype(np.float32),
+    "NaN last": lambda x: np.where(np.arange(x.shape[1]) > 690, np.nan, x).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("smallest", [False, True])
+@pytest.mark.parametrize("k", [3, 40])
+def test_few_of_many_in_any_order(k, smallest, build_kernel, run_kernel):
+    drawn = np.random.default_rng(0).normal(0, 9, (1, 701)).astype(np.float32)
+    x = np.concatenate([order(drawn) for order in ORDERS.values()])
+    kernel = build_kernel([(x.shape, "float32")], lambda x: TopKOp(x, 1, k, smallest=smallest).result)
+    (found,) = run_kernel(kernel, Ordered(), [x])
+    # numpy sorts NaN last, stably: of equals, and of NaN, the first one comes first.
+    whole = np.argsort(x, 1, kind="stable") if smallest else 700 - np.argsort(x[:, ::-1], 1, kind="stable")[:, ::-1]
+    for name, actual, expected in zip(ORDERS, found, whole[:, :k], strict=True):
+        np.testing.assert_array_equal(actual, expected, name)
 
 
 def test_what_follows_is_part_of_the_selection(build_kernel, check):

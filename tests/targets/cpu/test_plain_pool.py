@@ -29,6 +29,13 @@ CASES = {
     "pads of one side": ((1, 2, 7, 19), (3, 3), {"pads": (2, 0, 0, 2)}),
     "rounded up": ((1, 2, 10, 22), (3, 3), {"strides": (2, 2), "ceil_mode": True}),
     "a waveform": ((2, 1, 101), (4,), {"strides": (2,), "pads": (1, 1)}),
+    "a volume": ((1, 2, 5, 6, 19), (3, 3, 3), {"strides": (2, 2, 2), "pads": (1, 1, 1, 1, 1, 1)}),
+    "a volume, unevenly": (
+        (1, 1, 7, 4, 11),
+        (2, 3, 1),
+        {"strides": (3, 1, 2), "dilations": (2, 1, 1), "pads": (1, 0, 0, 0, 2, 0)},
+    ),
+    "planes of a volume": ((2, 1, 3, 9, 18), (1, 2, 2), {"strides": (1, 2, 2), "ceil_mode": True}),
     "large enough for threads": ((1, 3, 130, 140), (3, 3), {"pads": (1, 1, 1, 1)}),
 }
 
