@@ -81,7 +81,7 @@ def fold_before(op: Linear, rewriter: Rewriter) -> SSAValue | None:
     """linear(x * s + t, w) => linear(x, w'). Where padding is in the way of t, one operation less all the same:
     conv(x * s + t, w) => conv(x + t / s, w * s)."""
     weight, bias = rewriter.known(weight_of(op)), bias_of(op)
-    readers = users(source_of(op))
+    readers = [op] if source_of(op) in rewriter.agreed else users(source_of(op))
     found = None
     for candidate in _inputs(op, rewriter):
         if all(_is_linear(r, source_of(op), rewriter) and _pays(r, candidate) for r in readers):
@@ -96,6 +96,7 @@ def fold_before(op: Linear, rewriter: Rewriter) -> SSAValue | None:
     weight, offset = rounded(weight * along_inputs(op, found.scale), op.result), rounded(added, op.result)
     if weight is None or shift is None or offset is None:
         return None
+    rewriter.agreed.add(source_of(op))
     x = found.x
     for movement, shape in reversed(found.movements):
         x = movement.of_another(x, shape, rewriter)

@@ -131,8 +131,10 @@ class _Network:
         """What the relayouts of a value cost. Its node says in which layout it is made, and in which it is there to be
         read: that one and what is made of it, or another alone, where the kernel itself makes that of it
         (`outline-relayouts`)."""
-        readers = dict.fromkeys(use.operation for use in value.uses)
-        wanted = {reader: self._wanted(reader, value) for reader in readers}
+        places: dict[Operation, list[int]] = {}
+        for use in value.uses:
+            places.setdefault(use.operation, []).append(use.index)
+        wanted = {reader: self._wanted(reader, each) for reader, each in places.items()}
         made, producer = self._made(value), value.owner if isinstance(value.owner, KernelOp) else None
         sources = {layout_of(source): source for source in made}
         every = list(dict.fromkeys([*sources, *chain.from_iterable(chain.from_iterable(wanted.values()))]))
@@ -181,10 +183,9 @@ class _Network:
         place = owner.outputs.index(value)
         return [form.outputs[place] for form in self.forms[owner]]
 
-    def _wanted(self, reader: Operation, value: SSAValue) -> list[set[Layout | None]]:
-        """The layouts in which an operation reads a value, in each of its forms."""
+    def _wanted(self, reader: Operation, places: Sequence[int]) -> list[set[Layout | None]]:
+        """The layouts in which an operation reads some of its operands, in each of its forms."""
         if isinstance(reader, KernelOp):
-            places = [i for i, operand in enumerate(reader.operands) if operand is value]
             return [{layout_of(form.block.args[i]) for i in places} for form in self.forms[reader]]
         return [set()] if isinstance(reader, RelayoutOp) else [{None}]
 

@@ -19,7 +19,7 @@ from convc.passes.identities import clip_bounds
 from convc.passes.values import only_user, splat_of
 
 _MAX_DEGREE = 4
-_MAX_DEPTH = 12  # of a polynomial: the longest known, that of GELU by tanh, has 6
+_MAX_DEPTH = 12  # of a polynomial or a line: the longest known, that of GELU by tanh, has 6
 
 
 def close(a: float, b: float) -> bool:
@@ -52,9 +52,12 @@ class Line:
 
     @staticmethod
     def of(value: SSAValue, root: bool = False) -> Line:
-        """The innermost x of which a value is a * x + b; at worst 1 * value + 0."""
+        """The innermost x of which a value is a * x + b; at worst 1 * value + 0. A long chain is read in part: it is
+        asked for at each of its operations."""
         line = Line(1, value, 0)
-        while op := inner_function(line.x, root and line.x is value):
+        for _ in range(_MAX_DEPTH):
+            if (op := inner_function(line.x, root and line.x is value)) is None:
+                break
             found = scalar_operand(op)
             match op.function, found:
                 case Fn.NEG, _:

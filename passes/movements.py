@@ -9,9 +9,10 @@ number of axes changes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
 from convc.ir.attributes import PadMode, shape_of
 from convc.ir.data import BroadcastOp, ConcatOp, PadOp, ReshapeOp, ResizeOp, SliceOp, TransposeOp
@@ -126,35 +127,63 @@ def slice_of_concat(op: SliceOp, rewriter: Rewriter) -> SSAValue | None:
 # concat(x) => x      concat(concat(x, y), z) => concat(x, y, z)
 @MOVEMENTS.on(ConcatOp)
 def concat_of_concat(op: ConcatOp, rewriter: Rewriter) -> SSAValue | None:
+    """However deep they are nested: the outermost takes in all, since each that takes in only the next copies all of
+    its parts."""
     if len(op.parts) == 1:
         return op.parts[0]
+    if _flattens(only_user(op.result), op):
+        return None
     parts: list[SSAValue] = []
-    for part in op.parts:
-        inner = part.owner
-        flat = isinstance(inner, ConcatOp) and inner.axis == op.axis and only_user(part) is op
-        parts += inner.parts if flat and isinstance(inner, ConcatOp) else [part]
+    pending = [*op.parts[::-1]]
+    while pending:
+        part = pending.pop()
+        if isinstance(inner := part.owner, ConcatOp) and _flattens(op, inner) and only_user(part):
+            pending += inner.parts[::-1]
+        else:
+            parts.append(part)
     return rewriter.emit(ConcatOp(parts, op.axis.value.data)) if len(parts) > len(op.parts) else None
+
+
+def _flattens(outer: Operation | None, inner: ConcatOp) -> bool:
+    """Whether a reader of a join is one along the same axis."""
+    return isinstance(outer, ConcatOp) and outer.axis == inner.axis
 
 
 # concat(x[a:b], x[b:c]) => x[a:c]
 @MOVEMENTS.on(ConcatOp)
 def concat_of_slices(op: ConcatOp, rewriter: Rewriter) -> SSAValue | None:
     axis = op.axis.value.data
-    for position, (left, right) in enumerate(zip(op.parts, op.parts[1:])):
-        first, second = left.owner, right.owner
-        if not isinstance(first, SliceOp) or not isinstance(second, SliceOp) or first.x is not second.x:
-            continue
-        size = shape_of(left)[axis]
-        starts, next_starts = list(first.starts.get_values()), list(second.starts.get_values())
-        next_starts[axis] -= size * first.steps.get_values()[axis]
-        if starts != next_starts or first.steps != second.steps:
-            continue
-        sizes = list(shape_of(left))
-        sizes[axis] += shape_of(right)[axis]
-        joined = rewriter.emit(SliceOp(first.x, starts, sizes, first.steps.get_values()))
-        parts = [*op.parts[:position], joined, *op.parts[position + 2 :]]
-        return joined if len(parts) == 1 else rewriter.emit(ConcatOp(parts, axis))
-    return None
+    runs: list[list[SSAValue]] = [[op.parts[0]]]
+    for part in op.parts[1:]:
+        if _goes_on(runs[-1][-1], part, axis):
+            runs[-1].append(part)
+        else:
+            runs.append([part])
+    if len(runs) == len(op.parts):
+        return None
+    parts = [_joined(run, axis, rewriter) for run in runs]
+    return parts[0] if len(parts) == 1 else rewriter.emit(ConcatOp(parts, axis))
+
+
+def _goes_on(left: SSAValue, right: SSAValue, axis: int) -> bool:
+    """Whether two values are slices of one, the second where the first ends."""
+    first, second = left.owner, right.owner
+    if not isinstance(first, SliceOp) or not isinstance(second, SliceOp) or first.x is not second.x:
+        return False
+    starts = list(second.starts.get_values())
+    starts[axis] -= shape_of(left)[axis] * first.steps.get_values()[axis]
+    return starts == list(first.starts.get_values()) and first.steps == second.steps
+
+
+def _joined(run: Sequence[SSAValue], axis: int, rewriter: Rewriter) -> SSAValue:
+    """Slices of one value that go on where the one before ends, as one slice."""
+    if len(run) == 1:
+        return run[0]
+    first = run[0].owner
+    assert isinstance(first, SliceOp)
+    sizes = list(shape_of(run[0]))
+    sizes[axis] = sum(shape_of(part)[axis] for part in run)
+    return rewriter.emit(SliceOp(first.x, first.starts.get_values(), sizes, first.steps.get_values()))
 
 
 # pad(x) by nothing => x      pad(x) that only takes off => slice(x)

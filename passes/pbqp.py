@@ -12,9 +12,10 @@ is the least sum unless more than `LIMIT` alternatives had to be tried; beyond t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,12 +65,12 @@ class Problem:
 
     def solve(self) -> Solution:
         """Choose for all nodes; equal problems have equal solutions. Raises ValueError if all choices are forbidden."""
-        search, rest = _Search(), _Rest(dict(enumerate(self.costs)), _copied(self.edges))
+        search, rest = _Search(), _Rest.of(self.costs, self.edges)
         for i, others in self.edges.items():
             for j in others:
                 if i < j:
                     rest.simplify(i, j)
-        search.run(rest, list(rest.costs), [])
+        search.run(rest)
         if search.best is None:
             raise ValueError(f"a problem of {len(self.costs)} nodes has no solution: every choice has an infinite cost")
         choices = [search.best[i] for i in range(len(self.costs))]
@@ -77,10 +78,6 @@ class Problem:
 
 
 _Edges = dict[int, dict[int, Costs]]
-
-
-def _copied(edges: _Edges) -> _Edges:
-    return {i: dict(others) for i, others in edges.items()}
 
 
 def _join(edges: _Edges, i: int, j: int, matrix: Costs) -> None:
@@ -99,57 +96,107 @@ class _Taken:
     edges: dict[int, Costs]
 
 
+@dataclass(frozen=True)
+class _Mark:
+    """A state of a `_Rest` that it can be taken back to."""
+
+    changes: int
+    taken: int
+    spent: float
+
+
 @dataclass
 class _Rest:
-    """What is left of a problem; `spent` is what nodes without edges cost, which are left no more."""
+    """What is left of a problem; `least` is the least cost of each node that is left, and `spent` is what nodes without
+    edges cost, which are left no more. `taken` are the nodes that were taken away, in that order. Changes can be
+    undone: a search that copied the rest for each alternative would spend its time on that."""
 
     costs: dict[int, Costs]
     edges: _Edges
+    least: dict[int, float]
     spent: float = 0.0
+    taken: list[_Taken] = field(default_factory=list)
+    _changes: list[tuple[dict[int, Any], int, Any]] = field(default_factory=list)
+    """A table, a key and what was there before; None for nothing."""
 
-    def reduce(self, ready: list[int]) -> list[_Taken]:
-        """R0, RI and RII until none applies, if it is to some `ready` nodes that they apply; what was taken away, in
-        that order."""
-        taken = []
+    @staticmethod
+    def of(costs: Sequence[Costs], edges: _Edges) -> _Rest:
+        """All of a problem."""
+        least = {i: float(each.min()) for i, each in enumerate(costs)}
+        return _Rest(dict(enumerate(costs)), {i: dict(others) for i, others in edges.items()}, least)
+
+    def mark(self) -> _Mark:
+        return _Mark(len(self._changes), len(self.taken), self.spent)
+
+    def undo(self, mark: _Mark) -> None:
+        """Go back to a state in which the rest once was."""
+        while len(self._changes) > mark.changes:
+            table, key, before = self._changes.pop()
+            if before is None:
+                del table[key]
+            else:
+                table[key] = before
+        del self.taken[mark.taken :]
+        self.spent = mark.spent
+
+    def _put(self, table: dict[int, Any], key: int, value: Any) -> None:
+        self._changes.append((table, key, table.get(key)))
+        table[key] = value
+
+    def _remove(self, table: dict[int, Any], key: int) -> None:
+        self._changes.append((table, key, table.pop(key)))
+
+    def _cost(self, i: int, costs: Costs) -> None:
+        self._put(self.costs, i, costs)
+        self._put(self.least, i, float(costs.min()))
+
+    def _edge(self, i: int, j: int, matrix: Costs) -> None:
+        self._put(self.edges[i], j, matrix)
+        self._put(self.edges[j], i, matrix.T)
+
+    def reduce(self, ready: list[int]) -> None:
+        """R0, RI and RII until none applies, if it is to some `ready` nodes that they apply."""
         while ready:
             i = ready.pop()
             if i not in self.costs or len(self.edges[i]) > 2:
                 continue
-            reduced = self.take(i)
-            taken.append(reduced)
+            reduced = self._take(i)
+            self.taken.append(reduced)
             around = list(reduced.edges)
             if not around:
                 self.spent += float(reduced.costs.min())
             elif len(around) == 1:
                 (j,) = around
-                self.costs[j] = self.costs[j] + (reduced.costs[:, None] + reduced.edges[j]).min(axis=0)
+                self._cost(j, self.costs[j] + (reduced.costs[:, None] + reduced.edges[j]).min(axis=0))
             else:
                 j, k = around
                 sums = reduced.costs[:, None, None] + reduced.edges[j][:, :, None] + reduced.edges[k][:, None, :]
-                _join(self.edges, j, k, sums.min(axis=0))
+                between = sums.min(axis=0)
+                self._edge(j, k, self.edges[j][k] + between if k in self.edges[j] else between)
                 self.simplify(j, k)
             ready += around
+
+    def _take(self, i: int) -> _Taken:
+        """Remove a node with its edges."""
+        taken = _Taken(i, self.costs[i], self.edges[i])
+        for j in taken.edges:
+            self._remove(self.edges[j], i)
+        for table in (self.edges, self.costs, self.least):
+            self._remove(table, i)
         return taken
 
-    def take(self, i: int) -> _Taken:
-        """Remove a node with its edges."""
-        edges = self.edges.pop(i)
-        for j in edges:
-            del self.edges[j][i]
-        return _Taken(i, self.costs.pop(i), edges)
-
-    def fixed(self, i: int, choice: int) -> _Rest:
-        """The problem that is left once a node has its alternative."""
-        rest = _Rest(dict(self.costs), _copied(self.edges), self.spent)
-        taken = rest.take(i)
-        rest.spent += float(taken.costs[choice])
-        for j, matrix in taken.edges.items():
-            rest.costs[j] = rest.costs[j] + matrix[choice]
-        return rest
+    def fix(self, i: int, choice: int) -> list[int]:
+        """Give a node its alternative; the nodes around it."""
+        fixed = self._take(i)
+        self.spent += float(fixed.costs[choice])
+        for j, matrix in fixed.edges.items():
+            self._cost(j, self.costs[j] + matrix[choice])
+        self.taken.append(_Taken(i, _only(choice, fixed.costs), {}))
+        return list(fixed.edges)
 
     def bound(self) -> float:
         """No choice costs less: simplified edges have no negative costs."""
-        return self.spent + sum(float(costs.min()) for costs in self.costs.values())
+        return self.spent + sum(self.least.values())
 
     def simplify(self, i: int, j: int) -> None:
         """Move from an edge to its ends what depends on one of them alone, and what is left is least: 0 in every row
@@ -157,14 +204,32 @@ class _Rest:
         matrix = self.edges[i][j]
         for node, axis in ((i, 1), (j, 0)):
             least = matrix.min(axis=axis)
-            self.costs[node] = self.costs[node] + least
+            self._cost(node, self.costs[node] + least)
             # What is forbidden beside all others, the node's own cost forbids.
             never = np.expand_dims(np.isinf(least), axis)
             matrix = np.where(never, 0, matrix - np.where(never, 0, np.expand_dims(least, axis)))
         if matrix.any():
-            self.edges[i][j], self.edges[j][i] = matrix, matrix.T
+            self._edge(i, j, matrix)
         else:
-            del self.edges[i][j], self.edges[j][i]
+            self._remove(self.edges[i], j)
+            self._remove(self.edges[j], i)
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A node whose alternatives are tried one by one, `untried` with what they seem to cost, the best one first."""
+
+    node: int
+    untried: Iterator[tuple[int, float]]
+    before: _Mark
+
+    @staticmethod
+    def of(rest: _Rest) -> _Branch:
+        """Of the node of the most edges."""
+        node = max(rest.costs, key=lambda i: (len(rest.edges[i]), -i))
+        sums = rest.costs[node] + sum((m + rest.costs[j]).min(axis=1) for j, m in rest.edges[node].items())
+        order = np.argsort(sums, kind="stable")
+        return _Branch(node, iter([(int(choice), float(sums[choice])) for choice in order]), rest.mark())
 
 
 @dataclass
@@ -177,24 +242,35 @@ class _Search:
     left: int = field(default_factory=lambda: LIMIT)
     cut: bool = False
 
-    def run(self, rest: _Rest, ready: list[int], before: list[_Taken]) -> None:
-        """Choose for what is left of a problem after others were taken from around the `ready` nodes."""
-        taken = [*before, *rest.reduce(ready)]
-        if rest.bound() >= self.cost:
-            return
-        if not rest.costs:
-            self.best, self.cost = _chosen(taken), rest.spent
-            return
-        node = max(rest.costs, key=lambda i: (len(rest.edges[i]), -i))
-        sums = rest.costs[node] + sum((m + rest.costs[j]).min(axis=1) for j, m in rest.edges[node].items())
-        for choice in map(int, np.argsort(sums, kind="stable")):
+    def run(self, rest: _Rest) -> None:
+        """Choose for a problem, depth first. (A call for each node that is tried would go deeper than Python does.)"""
+        branches: list[_Branch] = []
+        ready = list(rest.costs)
+        while True:
+            rest.reduce(ready)
+            if rest.bound() < self.cost:
+                if rest.costs:
+                    branches.append(_Branch.of(rest))
+                else:
+                    self.best, self.cost = _chosen(rest.taken), rest.spent
+            choice = None
+            while branches and (choice := self._next(branches[-1])) is None:
+                branches.pop()
+            if choice is None:
+                return
+            rest.undo(branches[-1].before)
+            ready = rest.fix(branches[-1].node, choice)
+
+    def _next(self, branch: _Branch) -> int | None:
+        """The alternative to try next at a node; None if there is none, or no more may be tried."""
+        for choice, seems in branch.untried:
             if self.best is not None and self.left <= 0:
                 self.cut = True
-                return
-            if sums[choice] < inf:
+                return None
+            if seems < inf:
                 self.left -= 1
-                fixed = rest.fixed(node, choice)
-                self.run(fixed, list(rest.edges[node]), [*taken, _Taken(node, _only(choice, rest.costs[node]), {})])
+                return choice
+        return None
 
 
 def _only(choice: int, costs: Costs) -> Costs:

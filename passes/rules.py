@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -31,6 +32,7 @@ from convc.passes.rewriting import main_block, users
 
 Rule: TypeAlias = Callable[[Any, "Rewriter"], SSAValue | None]
 Function = TypeVar("Function", bound=Rule)
+_FEW = 8  # readers, or operands; rules wait for a value to have one reader, or two
 
 
 class RuleSet:
@@ -60,6 +62,9 @@ class Rewriter:
         self.context = context
         self.fresh: list[Operation] = []
         self.at: Operation
+        self.agreed: set[SSAValue] = set()
+        """Values whose readers have all been asked, and agree: a rule that goes by all of them asks once, not again for
+        each reader that it rewrites."""
 
     def emit(self, op: Operation) -> SSAValue:
         """Put an operation before the one that is being rewritten; its result."""
@@ -134,28 +139,19 @@ class BlockRules(ModulePass):
 
 
 def _rewrite(block: Block, context: CompilerContext, rules: Mapping[type[Operation], Sequence[Rule]]) -> bool:
-    queue = deque(block.ops)
-    queued = set(queue)
+    agenda = _Agenda(block.ops)
     rewriter = Rewriter(context)
     changed = False
-    left = 1000 + 100 * len(queue)  # far more than any graph needs
-
-    def again(ops: Iterable[Operation]) -> None:
-        for op in ops:
-            if op not in queued:
-                queued.add(op)
-                queue.append(op)
+    left = 1000 + 100 * len(agenda.queue)  # far more than any graph needs
 
     def erase(op: Operation) -> None:
         operands = dict.fromkeys(op.operands)  # in order, so that every run goes the same way
         block.erase_op(op)
         for operand in operands:  # they have a reader less, which a rule may have waited for
-            again([operand.owner] if isinstance(operand.owner, Operation) else ())
-            again(users(operand))
+            agenda.add([operand.owner] if isinstance(operand.owner, Operation) else ())
+            agenda.add_readers(operand)
 
-    while queue and left:
-        op = queue.popleft()
-        queued.discard(op)
+    while left and (op := agenda.take()) is not None:
         if op.parent is None:
             continue
         if op.results and not any(result.uses for result in op.results):
@@ -177,14 +173,64 @@ def _rewrite(block: Block, context: CompilerContext, rules: Mapping[type[Operati
             assert value.type == result.type, f"{rule.__name__}: {value.type} for {result.type}"
             if value.owner in rewriter.fresh:
                 value.name_hint = result.name_hint
+            readers = users(result)
             result.replace_all_uses_with(value)
-            again(rewriter.fresh)
-            again(users(value))
+            agenda.add(rewriter.fresh)
+            agenda.add(readers)
+            agenda.add_readers(value)
             rewriter.fresh.clear()
             erase(op)
             changed = True
             break
     return changed
+
+
+class _Agenda:
+    """The operations that rules have yet to look at, each once, first come first served.
+
+    Where a value gains or loses a reader, the others are looked at again, and what reads a value that has become
+    another. What comes in crowds waits until all else is done, and is then looked at once: the readers of a shared
+    constant, which has n of them to lose one by one, and a join of n values, which are rewritten one by one.
+    """
+
+    def __init__(self, ops: Iterable[Operation]) -> None:
+        self.queue = deque(ops)
+        self._queued = set(self.queue)
+        self._wide: dict[Operation, None] = {}
+        self._shared: dict[SSAValue, None] = {}
+
+    def add(self, ops: Iterable[Operation]) -> None:
+        for op in ops:
+            if len(op.operands) > _FEW:
+                self._wide[op] = None
+            else:
+                self._add(op)
+
+    def _add(self, op: Operation) -> None:
+        if op not in self._queued:
+            self._queued.add(op)
+            self.queue.append(op)
+
+    def add_readers(self, value: SSAValue) -> None:
+        """Add what reads a value."""
+        few = [use.operation for use in islice(value.uses, _FEW + 1)]
+        if len(few) <= _FEW:
+            self.add(few)
+        else:
+            self._shared[value] = None
+
+    def take(self) -> Operation | None:
+        """The next one; None if there is none left."""
+        if not self.queue:
+            wide, shared = self._wide, self._shared
+            self._wide, self._shared = {}, {}
+            for op in (*wide, *(reader for value in shared for reader in users(value))):
+                self._add(op)
+        if not self.queue:
+            return None
+        op = self.queue.popleft()
+        self._queued.discard(op)
+        return op
 
 
 def _laid_out(op: Operation) -> bool:

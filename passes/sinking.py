@@ -52,7 +52,7 @@ def sink(op: Operation, rewriter: Rewriter) -> SSAValue | None:
         movement = Movement.of(operand)
         if movement is None or not _passes(op, movement):
             continue
-        if movement.transposes and not _less_below(op, movement):
+        if movement.transposes and not _less_below(op, movement, rewriter):
             continue
         above = _above(op, movement)
         assert above is not None
@@ -61,12 +61,16 @@ def sink(op: Operation, rewriter: Rewriter) -> SSAValue | None:
     return None
 
 
-def _less_below(op: Operation, movement: Movement) -> bool:
+def _less_below(op: Operation, movement: Movement, rewriter: Rewriter) -> bool:
     """Whether no more is transposed once all readers of what `op` reads have let the transpose pass."""
     gone = {x for x in op.operands if isinstance(x.owner, TransposeOp)}
+    if gone and gone <= rewriter.agreed:
+        return True
     gone = {x for x in gone if all(_passes(user, movement) for user in users(x))}
     below = {user for x in gone for user in users(x) if not isinstance(user, TransposeOp | ReshapeOp)}
-    return bool(gone) and sum(_bulk(user.results[0]) for user in below) <= sum(map(_bulk, gone))
+    less = bool(gone) and sum(_bulk(user.results[0]) for user in below) <= sum(map(_bulk, gone))
+    rewriter.agreed.update(gone if less else ())
+    return less
 
 
 def _bulk(value: SSAValue) -> int:

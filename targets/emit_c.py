@@ -6,6 +6,7 @@ It is compiled without optimisation: there is nothing to gain, and in 6,000 call
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from convc.targets.lower import Place, Program
 
@@ -32,8 +33,12 @@ def to_c(programs: Sequence[Program]) -> str:
 
 
 def _function(number: int, program: Program) -> str:
+    sizes = [len(program.steps), program.arena_bytes, len(program.inputs), len(program.outputs)]
+    sizes += [prod(shape) * dtype.itemsize for _, shape, dtype in (*program.inputs, *program.outputs)]
     lines = [
         "",
+        "/* Steps, bytes of the arena, inputs, outputs, bytes of each: what a manifest that was not edited says. */",
+        f"const int64_t convc_sizes_{number}[] = {{{', '.join(map(str, sizes))}}};",
         f"int convc_run_{number}(const struct convc_call *call) {{",
         "    void *const *in = call->inputs, *const *out = call->outputs;",
         "    char *w = (char *)call->weights, *a = call->arena;",

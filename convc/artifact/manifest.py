@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from convc.artifact.schema import check_artifact
 
 FORMAT = 3
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
@@ -27,12 +29,14 @@ class ArtifactError(Exception):
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of folder: what it is called, the file of its manifest and the format of that, and how to make it."""
+    """A sort of folder: what it is called, the file of its manifest and the format of that, how to make it, and what
+    raises ValueError for what its manifest may not say."""
 
     name: str
     manifest: str
     format: int
     remedy: str
+    check: Callable[[Any], None]
 
     @property
     def indefinite(self) -> str:
@@ -40,8 +44,8 @@ class Kind:
         return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
 
 
-ARTIFACT = Kind("artifact", MANIFEST, FORMAT, "build it again")
-CANDIDATES = Kind("set of candidates", "candidates.json", 1, "emit it again")
+ARTIFACT = Kind("artifact", MANIFEST, FORMAT, "build it again", check_artifact)
+CANDIDATES = Kind("set of candidates", "candidates.json", 1, "emit it again", lambda manifest: None)
 """What `convc tune --emit-candidates` writes."""
 
 
@@ -69,13 +73,18 @@ def read_manifest(folder: Path, kind: Kind = ARTIFACT) -> dict[str, Any]:
         manifest = json.loads(text)
         found = manifest["format"]
         digest = manifest["digest"].encode()
-    except (ValueError, TypeError, KeyError, AttributeError):
+        json.dumps(manifest, ensure_ascii=False).encode()  # halves of surrogate pairs, which nothing can print
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ArtifactError(f"{path} is no manifest of {kind.indefinite}, or was altered") from None
     if found != kind.format:
         has = f"{folder} has the {kind.name}'s format {found}"
         raise ArtifactError(f"{has}, this convc reads {kind.format}: {kind.remedy}")
     if hashlib.sha256(text.replace(_KEY + digest, _KEY + _BLANK)).hexdigest().encode() != digest:
         raise ArtifactError(f"{path} was altered since it was made: {kind.remedy}")
+    try:  # a digest is no signature: whoever edits a manifest can make it anew
+        kind.check(manifest)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: {error}: {kind.remedy}") from None
     return manifest
 
 

@@ -147,9 +147,13 @@ _LAUNCHED = ("kernel of", "function", "choice", "launches", "registers", "shared
 
 
 def _print_artifact(found: dict[str, Any]) -> None:
+    from convc.artifact.manifest import ArtifactError
     from convc.targets.target import target_from_dict
 
-    target = target_from_dict(found["target"])
+    try:
+        target = target_from_dict(found["target"])
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"{found['artifact']}: its target is none that this convc knows: {error}") from None
     for variant in found["variants"]:
         kernels = [(step, found["kernels"][step["kernel"]]) for step in variant["steps"]]
         if target.kind == "cuda":

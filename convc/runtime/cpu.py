@@ -8,6 +8,7 @@ import platform
 import threading
 from collections.abc import Mapping, Sequence
 from itertools import count
+from math import prod
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -53,6 +54,8 @@ class CpuEngine:
         if missing := lacking(manifest["target"]):
             raise ArtifactError(f"built for {manifest['target']['name']}: {missing}; build it again for this machine")
         library, variants = _open_library(folder / KERNELS["cpu"]), manifest["variants"]
+        for number, entry in enumerate(variants):
+            _check_sizes(library, number, entry, folder)
         self._programs = [_Program(library, number, entry) for number, entry in enumerate(variants)]
         self._weights = read_weights(folder / WEIGHTS, manifest["weight_bytes"])
         self._arena = arena(max(variant["arena_bytes"] for variant in variants))
@@ -126,6 +129,20 @@ def _open_library(path: Path) -> ctypes.CDLL:
     if (found := library.convc_abi()) != ABI:
         raise ArtifactError(f"{path} has the interface {found}, this convc calls {ABI}: build it again")
     return library
+
+
+def _check_sizes(library: ctypes.CDLL, number: int, entry: Mapping[str, Any], folder: Path) -> None:
+    """Raises ArtifactError where the code works on other memory than a variant in the manifest says."""
+    tensors = (*entry["inputs"], *entry["outputs"])
+    said = [len(entry["steps"]), entry["arena_bytes"], len(entry["inputs"]), len(entry["outputs"])]
+    said += [prod(tensor["shape"]) * dtype_named(tensor["dtype"]).itemsize for tensor in tensors]
+    try:
+        counts = (ctypes.c_int64 * 4).in_dll(library, f"convc_sizes_{number}")
+        sizes = (ctypes.c_int64 * (4 + counts[2] + counts[3])).in_dll(library, f"convc_sizes_{number}")
+    except ValueError:
+        raise ArtifactError(f"{folder}: its code says nothing of variant {number}: build it again") from None
+    if [*sizes] != said:
+        raise ArtifactError(f"{folder}: its code and its manifest disagree on variant {number}: build it again")
 
 
 def lacking(target: Mapping[str, Any]) -> str:

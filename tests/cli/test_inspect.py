@@ -231,6 +231,18 @@ def test_the_graph_is_drawn_before_and_after_passes(convc: Convc, tmp_path: Path
     assert not [name for name in tmp_path.iterdir() if name.name.startswith(".")]
 
 
+def test_the_mouse_tells_the_shapes_of_a_large_graph(convc: Convc, tmp_path: Path) -> None:
+    steps = [helper.make_node("Sin", [f"x{i}"], [f"x{i + 1}"]) for i in range(500)]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3, 5]) for name in ("x0", "x500")]
+    graph = helper.make_graph(steps, "long", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "l.onnx")
+    done = convc("inspect", "l.onnx", "--graph", "l.svg")
+    assert done.returncode == 0, done.stderr
+    drawn = ElementTree.parse(tmp_path / "l.svg").getroot()
+    assert "3x5" not in {text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    assert "3x5" in {link.get("{http://www.w3.org/1999/xlink}title") for link in drawn.iter()}
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [

@@ -1,5 +1,7 @@
 """The arena: values that live at the same time never share memory, others do where it saves any."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -43,3 +45,19 @@ def test_what_lives_throughout_is_never_overwritten() -> None:
 @pytest.mark.parametrize(("values", "size"), [([], 0), ([Lifetime(1, 0, 0)], ALIGNMENT)])
 def test_the_least_arenas(values: list[Lifetime], size: int) -> None:
     assert plan(values)[1] == size
+
+
+def nested(n: int) -> list[Lifetime]:
+    return [Lifetime(64, i, 2 * n - i) for i in range(n)]
+
+
+def chained(n: int) -> list[Lifetime]:
+    return [Lifetime(64, i, i + 1) for i in range(n)]
+
+
+@pytest.mark.parametrize("values", [nested, chained])
+def test_twice_the_values_are_about_twice_the_work(
+    values: Callable[[int], list[Lifetime]], lines_run: Callable[[Callable[[], object]], int]
+) -> None:
+    few, many = (lines_run(partial(plan, values(n))) for n in (200, 400))
+    assert many < 2.5 * few
