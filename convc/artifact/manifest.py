@@ -11,7 +11,7 @@ from typing import Any
 
 from convc.artifact.schema import check_artifact
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 KERNELS = {"cpu": "kernels.so", "cuda": "kernels.cubin"}
 """The file of machine code, by kind of target."""
