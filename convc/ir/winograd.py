@@ -89,7 +89,10 @@ def transforms(m: int, stride: int = 1, taps: int = 3) -> Transforms:
 
 
 def along_axes(window: Sequence[int], strides: Sequence[int], m: int) -> tuple[Transforms, ...]:
-    """Those of each axis of a window: m outputs, or as they are where it has one tap."""
+    """Those of each axis of a window: m outputs, or as they are where it has one tap. Raises ValueError where there is
+    no such m for the window."""
+    if m not in tiles_of(window):
+        raise ValueError(f"expected m of {', '.join(map(str, tiles_of(window))) or 'no number'} for {window}, got {m}")
     return tuple(transforms(m, stride, n) if n > 1 else ONE for n, stride in zip(window, strides, strict=True))
 
 

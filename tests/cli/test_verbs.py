@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,11 +48,21 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "net.onnx"
 
 
-@pytest.fixture
-def built(convc: Convc, model: Path) -> Path:
-    done = convc("build", model)
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact of the network, not to be changed."""
+    folder = tmp_path_factory.mktemp("built")
+    onnx.save(network(), folder / "net.onnx")
+    command = [sys.executable, "-m", "convc", "build", "net.onnx"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return model.with_name("net.convc")
+    return folder / "net.convc"
+
+
+@pytest.fixture
+def built(built_once: Path, model: Path) -> Path:
+    """A copy of it, beside the model."""
+    return shutil.copytree(built_once, model.with_name("net.convc"))
 
 
 def files(folder: Path) -> list[str]:

@@ -149,7 +149,7 @@ def test_tiles_in_chunks_and_in_steps_are_the_same(m, case, stride, build_kernel
     kernel = winograd_kernel(build_kernel, case, m, stride)
     config = Winograd().candidates(kernel, parse_target("cpu"))[0]
     expected = direct(case, x, w, bias, stride)
-    for chunk in (1, 3, 5, 1000):
+    for chunk in (3, 1000):
         changed = {**config, "chunk": chunk}
         (actual,) = run_kernel(kernel, Winograd(), [x, weight, bias], config=changed)
         assert error(actual, expected) <= ERROR

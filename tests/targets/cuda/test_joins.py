@@ -118,8 +118,10 @@ def compiled(model: onnx.ModelProto, precision: str, folder: Path) -> list[Opera
     return ops
 
 
-@pytest.mark.parametrize("precision", TOLERANCES)
-@pytest.mark.parametrize(("batch", "height", "width"), [(1, 7, 7), (2, 7, 9), (3, 5, 5), (5, 8, 3)])
+@pytest.mark.parametrize(
+    ("batch", "height", "width", "precision"),
+    [(1, 7, 7, "fp16"), (2, 7, 9, "fp32"), (3, 5, 5, "fp16"), (5, 8, 3, "fp32")],
+)
 def test_parts_of_a_batch_lie_in_the_whole(batch: int, height: int, width: int, precision: str, tmp_path: Path) -> None:
     ops = compiled(joins(batch, height, width), precision, tmp_path / "network.convc")
     inside = [inner for op in ops if isinstance(op, KernelOp) for inner in op.ops]
