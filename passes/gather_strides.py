@@ -19,10 +19,10 @@ from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 
 from convc.ir.attributes import shape_of
-from convc.ir.data import SliceOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.op import ints
-from convc.ir.windows import ConvOp
+from convc.ir.windows import ConvOp, strides_of
+from convc.passes.hoist_strides import SPATIAL, slice_at, steps_over
 from convc.passes.rewriting import main_block
 
 _OUTPUTS = 256
@@ -37,10 +37,9 @@ class GatherStrides(ModulePass):
         assert isinstance(ctx, CompilerContext)
         block, gathered = main_block(op), dict[tuple[SSAValue, tuple[int, ...]], SSAValue]()
         for conv in [each for each in block.ops if isinstance(each, ConvOp) and _pays(each)]:
-            strides, sizes = tuple(conv.strides.get_values()), shape_of(conv.result)[2:]
+            strides = strides_of(conv)
             if (conv.x, strides) not in gathered:
-                shape = [*shape_of(conv.x)[:2], *sizes]
-                part = SliceOp(conv.x, [0] * len(shape), shape, [1, 1, *strides])
+                part = slice_at(conv.x, (1, 1, *strides))
                 block.insert_op_before(part, conv)
                 gathered[conv.x, strides] = part.result
             conv.operands[0] = gathered[conv.x, strides]
@@ -48,6 +47,5 @@ class GatherStrides(ModulePass):
 
 
 def _pays(op: ConvOp) -> bool:
-    outputs, _, *window = shape_of(op.w)
-    alone = set(window) == {1} and not any(op.pads.get_values()) and op.group.value.data == 1
-    return alone and max(op.strides.get_values()) > 1 and outputs >= _OUTPUTS
+    skips = all(steps_over(op)[SPATIAL:]) and max(strides_of(op)) > 1
+    return skips and op.group.value.data == 1 and shape_of(op.w)[0] >= _OUTPUTS

@@ -27,13 +27,13 @@ from convc.ir.data import CastOp, ConcatOp, SliceOp
 from convc.ir.dialect import CompilerContext
 from convc.ir.elementwise import ElementwiseOp
 from convc.ir.op import ints
-from convc.ir.windows import ConvOp, PoolOp
+from convc.ir.windows import ConvOp, PoolOp, window_of
 from convc.passes.rewriting import erase_dead, main_block
 
 Steps: TypeAlias = tuple[int, ...]
 """Of a value, for each of its axes: how far apart the elements are that are wanted, the first of which is at 0."""
 
-_SPATIAL = 2
+SPATIAL = 2
 """The first axis in space of what convolutions read."""
 
 
@@ -69,7 +69,7 @@ class _Hoisting:
         steps = self._steps(op.results[0])
         match op:
             case ConvOp() | PoolOp() | SliceOp():
-                skips = zip(_own_steps(op), steps, _steps_over(op), strict=True)
+                skips = zip(_own_steps(op), steps, steps_over(op), strict=True)
                 return tuple(own * step if over else 1 for own, step, over in skips)
             case _:  # an axis of one element is the same to every reader: 0 is divided by any number
                 return tuple(0 if size == 1 else step for size, step in zip(shape, steps[len(steps) - len(shape) :]))
@@ -103,9 +103,14 @@ class _Hoisting:
         left = [1 if size == 1 else a // b for size, a, b in zip(shape_of(value), steps, there, strict=True)]
         if max(left, default=1) == 1:
             return source
-        op = SliceOp(source, [0] * len(left), _part(source, left), left)
+        op = slice_at(source, left)
         self.block.insert_op_before(op, before)
         return op.result
+
+
+def slice_at(value: SSAValue, steps: Sequence[int]) -> SliceOp:
+    """A value's elements at some steps, from the first one on."""
+    return SliceOp(value, [0] * len(steps), _part(value, steps), steps)
 
 
 def _part(value: SSAValue, steps: Sequence[int]) -> list[int]:
@@ -122,7 +127,7 @@ def _can_step(op: Operation) -> bool:
         case PoolOp():
             return op.ceil_mode is None  # the last window of each axis may be of another kind
         case ConcatOp():
-            return op.axis.value.data < _SPATIAL
+            return op.axis.value.data < SPATIAL
         case _:
             return False
 
@@ -131,13 +136,13 @@ def _own_steps(op: ConvOp | PoolOp | SliceOp) -> Steps:
     return tuple(op.steps.get_values()) if isinstance(op, SliceOp) else (1, 1, *op.strides.get_values())
 
 
-def _steps_over(op: ConvOp | PoolOp | SliceOp) -> list[bool]:
+def steps_over(op: ConvOp | PoolOp | SliceOp) -> list[bool]:
     """For each axis of the operand, whether the elements that are read begin at the first and lie as far apart as the
     operation's own steps: elsewhere neighbours are read too."""
     if isinstance(op, SliceOp):
         each = enumerate(zip(op.starts.get_values(), op.steps.get_values()))
-        return [axis >= _SPATIAL and start == 0 and step > 0 for axis, (start, step) in each]
-    window = shape_of(op.w)[2:] if isinstance(op, ConvOp) else op.kernel.get_values()
+        return [axis >= SPATIAL and start == 0 and step > 0 for axis, (start, step) in each]
+    window = window_of(op) if isinstance(op, ConvOp) else op.kernel.get_values()
     pads = op.pads.get_values()
     alone = [taps == 1 and not before and not after for taps, before, after in zip(window, pads, pads[len(window) :])]
     return [False, False, *alone]
@@ -149,7 +154,7 @@ def _at_steps(op: Operation, operands: Sequence[SSAValue], steps: Steps, shape: 
     if isinstance(op, SliceOp):
         own = {"steps": ints(steps)}
     elif isinstance(op, ConvOp | PoolOp):
-        own = {"strides": ints(steps[_SPATIAL:])}
+        own = {"strides": ints(steps[SPATIAL:])}
     result = tensor(element_type(op.results[0]), shape)
     return op.create(operands=operands, properties=op.properties | own, result_types=[result])
 

@@ -14,7 +14,7 @@ from convc.ir.dialect import CompilerContext
 from convc.ir.kernel import KernelOp
 from convc.ir.layout import Layout
 from convc.ir.windows import ConvOp, WinogradConvOp, dilations_of, strides_of, window_of
-from convc.ir.winograd import STRIDES, tiles_of, transformed_weight
+from convc.ir.winograd import can_stride, tiles_of, transformed_weight
 from convc.passes.rewriting import parent_of, set_type, weight_behind
 
 
@@ -25,10 +25,9 @@ def convertible(kernel: KernelOp, activation: Callable[[int], Layout]) -> tuple[
     op = kernel.anchor
     if not isinstance(op, ConvOp) or not {op.x, op.w} <= set(kernel.block.args):
         return None
-    steps = zip(window_of(op), strides_of(op), dilations_of(op))
     fits = (
         tiles_of(window_of(op)) != ()
-        and all(stride in ((1,) if n == 1 or dilation > 1 else STRIDES) for n, stride, dilation in steps)
+        and can_stride(window_of(op), strides_of(op), dilations_of(op))
         and layout_of(op.x) == layout_of(op.result) == activation(len(shape_of(op.x)))
         and element_type(op.x) == f32
     )

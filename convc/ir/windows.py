@@ -14,7 +14,7 @@ from xdsl.traits import Pure
 from convc.ir import shapes
 from convc.ir.attributes import PoolKind, PoolKindAttr, shape_of
 from convc.ir.op import TensorOp, ints, result_type
-from convc.ir.winograd import STRIDES, window_before
+from convc.ir.winograd import can_stride, window_before
 
 
 class ConvolutionOp(TensorOp):
@@ -170,9 +170,8 @@ class WinogradConvOp(TensorOp):
         group: int,
     ) -> tuple[int, ...]:
         outputs, inputs, *sizes = shape_of(w)
-        for size, stride, dilation in zip(sizes, strides, dilations):
-            if stride not in ((1,) if size == 1 or dilation > 1 else STRIDES):
-                raise ValueError(f"expected strides of 1, or 2 along windows without dilation, got {[*strides]}")
+        if not can_stride(sizes, strides, dilations):
+            raise ValueError(f"expected strides of 1, or 2 along windows without dilation, got {[*strides]}")
         window = window_before(sizes, strides, m)
         return shapes.convolution(shape_of(x), (outputs, inputs, *window), strides, pads, dilations, group)
 

@@ -82,6 +82,12 @@ def tiles_of(window: Sequence[int]) -> tuple[int, ...]:
     return TILES.get((long[0], len(long)), ()) if len(set(long)) == 1 else ()
 
 
+def can_stride(window: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> bool:
+    """Whether there are tiles at such strides: along axes of several taps that are not dilated alone."""
+    each = zip(window, strides, dilations, strict=True)
+    return all(stride in (STRIDES if taps > 1 and dilation == 1 else (1,)) for taps, stride, dilation in each)
+
+
 @cache
 def transforms(m: int, stride: int = 1, taps: int = 3) -> Transforms:
     """The matrices of m outputs at a stride for so many taps, with the points of this module."""

@@ -12,6 +12,18 @@ from convc.passes.registry import pipeline
 from convc.pipeline import phases
 from convc.targets.target import parse_target
 
+
+def transposed(outputs: int, taps: int, stride: int, size: int) -> str:
+    """A transposed convolution of 64 channels of 99 elements, which makes `size` of them."""
+    x, w, y = "tensor<2x64x99xf32>", f"tensor<64x{outputs}x{taps}xf32>", f"tensor<2x{outputs}x{size}xf32>"
+    return f"""func.func @main(%x: {x}) -> {y} {{
+        %w = convc.weight @w : {w}
+        %y = convc.conv_transpose %x, %w strides [{stride}] pads [0, 0] dilations [1] output_padding [0] group 1
+          : ({x}, {w}) -> {y}
+        func.return %y : {y}
+    }}"""
+
+
 NETWORKS = {
     "groups of half a vector": (
         "direct_conv",
@@ -26,32 +38,17 @@ NETWORKS = {
     "outputs of a transposed convolution that fill vectors": (
         "transposed_conv",
         (64, 32, 3),
-        """func.func @main(%x: tensor<2x64x99xf32>) -> tensor<2x32x199xf32> {
-            %w = convc.weight @w : tensor<64x32x3xf32>
-            %y = convc.conv_transpose %x, %w strides [2] pads [0, 0] dilations [1] output_padding [0] group 1
-              : (tensor<2x64x99xf32>, tensor<64x32x3xf32>) -> tensor<2x32x199xf32>
-            func.return %y : tensor<2x32x199xf32>
-        }""",
+        transposed(outputs=32, taps=3, stride=2, size=199),
     ),
     "one output of a transposed convolution": (
         "plain_conv plain_conv",  # its phases
         (64, 1, 3),
-        """func.func @main(%x: tensor<2x64x99xf32>) -> tensor<2x1x199xf32> {
-            %w = convc.weight @w : tensor<64x1x3xf32>
-            %y = convc.conv_transpose %x, %w strides [2] pads [0, 0] dilations [1] output_padding [0] group 1
-              : (tensor<2x64x99xf32>, tensor<64x1x3xf32>) -> tensor<2x1x199xf32>
-            func.return %y : tensor<2x1x199xf32>
-        }""",
+        transposed(outputs=1, taps=3, stride=2, size=199),
     ),
     "one output of a transposed convolution whose phases fill half a vector": (
         "plain_conv",
         (64, 1, 16),
-        """func.func @main(%x: tensor<2x64x99xf32>) -> tensor<2x1x800xf32> {
-            %w = convc.weight @w : tensor<64x1x16xf32>
-            %y = convc.conv_transpose %x, %w strides [8] pads [0, 0] dilations [1] output_padding [0] group 1
-              : (tensor<2x64x99xf32>, tensor<64x1x16xf32>) -> tensor<2x1x800xf32>
-            func.return %y : tensor<2x1x800xf32>
-        }""",
+        transposed(outputs=1, taps=16, stride=8, size=800),
     ),
     "depthwise upsampling": (
         "plain_conv",

@@ -33,6 +33,17 @@ def layouts(text: str) -> list[str]:
     return [str(layout_of(kernel.outputs[0]) or "NCHW") for kernel in kernels]
 
 
+def pool(shape: str) -> str:
+    """A network that is a pool of three elements along each axis in space, of as many results as it reads."""
+    axes = shape.count("x") - 2
+    three, one, pads = [3] * axes, [1] * axes, [1, 1] * axes
+    return f"""(%x: tensor<{shape}>) -> tensor<{shape}> {{
+      %y = convc.pool max %x kernel {three} strides {one} pads {pads} dilations {one}
+        : (tensor<{shape}>) -> tensor<{shape}>
+      func.return %y : tensor<{shape}>
+    }}"""
+
+
 def test_a_single_output_is_computed_where_its_input_lies() -> None:
     """After a convolution that is blocked, change one channel's layout, not those of all inputs."""
     found = layouts(f"""(%x: tensor<1x64x40x40xf32>) -> tensor<1x1x40x40xf32> {{
@@ -66,30 +77,18 @@ def test_strides_make_vectors_along_the_width_dear() -> None:
 
 def test_a_small_pool_stays_as_it_is() -> None:
     """Along the width all lanes of vectors are full; in a block of channels half of them are empty."""
-    found = layouts("""(%x: tensor<1x8x40x40xf32>) -> tensor<1x8x40x40xf32> {
-      %y = convc.pool max %x kernel [3, 3] strides [1, 1] pads [1, 1, 1, 1] dilations [1, 1]
-        : (tensor<1x8x40x40xf32>) -> tensor<1x8x40x40xf32>
-      func.return %y : tensor<1x8x40x40xf32>
-    }""")
+    found = layouts(pool("1x8x40x40xf32"))
     assert found == ["NCHW"]
 
 
 def test_a_small_pool_of_volumes_stays_as_it_is() -> None:
-    found = layouts("""(%x: tensor<1x8x12x12x40xf32>) -> tensor<1x8x12x12x40xf32> {
-      %y = convc.pool max %x kernel [3, 3, 3] strides [1, 1, 1] pads [1, 1, 1, 1, 1, 1] dilations [1, 1, 1]
-        : (tensor<1x8x12x12x40xf32>) -> tensor<1x8x12x12x40xf32>
-      func.return %y : tensor<1x8x12x12x40xf32>
-    }""")
+    found = layouts(pool("1x8x12x12x40xf32"))
     assert found == ["NCHW"]  # as all plain ones
 
 
 def test_a_small_pool_without_a_template_is_blocked_where_its_window_costs_more_than_two_relayouts() -> None:
     """Of half precision there is none in plain layout; half of the vectors' lanes are empty."""
-    found = layouts("""(%x: tensor<1x8x12x12x12xf16>) -> tensor<1x8x12x12x12xf16> {
-      %y = convc.pool max %x kernel [3, 3, 3] strides [1, 1, 1] pads [1, 1, 1, 1, 1, 1] dilations [1, 1, 1]
-        : (tensor<1x8x12x12x12xf16>) -> tensor<1x8x12x12x12xf16>
-      func.return %y : tensor<1x8x12x12x12xf16>
-    }""")
+    found = layouts(pool("1x8x12x12x12xf16"))
     assert found == ["NCDHW16c"]
 
 
